@@ -1,0 +1,1 @@
+"""Act: retries, pools that resize, and query caches."""

@@ -1,0 +1,1 @@
+"""Interpret: verdicts on what was observed, and hints at what would help."""
