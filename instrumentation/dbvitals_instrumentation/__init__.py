@@ -1,0 +1,1 @@
+"""Observe: SQLAlchemy queries, connection pools and Redis commands as OpenTelemetry spans and metrics."""

@@ -1,0 +1,130 @@
+"""The settings of dbvitals: one frozen object, each field also an environment variable ``DBVITALS_<FIELD>``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, cast
+
+PREFIX = "DBVITALS_"
+
+QuerySpans = Literal["auto", "official", "off"]
+Caller = Literal["sampled", "always", "off"]
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the message names it, what it was and what it may be."""
+
+
+def _setting(default: Any, doc: str, *, choices: tuple[str, ...] = (), at_least: int | None = None) -> Any:
+    return field(default=default, metadata={"doc": doc, "choices": choices, "at_least": at_least})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """How dbvitals observes; ``Config()`` is the default of every field, ``Config.from_environment()`` reads them.
+
+    Raises:
+        ConfigError: a value of the wrong kind or outside its range.
+    """
+
+    enabled: bool = _setting(True, "false: `instrument()` does nothing.")
+    query_spans: QuerySpans = _setting(
+        "auto",
+        "`auto`: spans of our own, or the official instrumentation's enriched where it is active on an engine; "
+        "`official`: leave the spans to opentelemetry-instrumentation-sqlalchemy and enrich them; "
+        "`off`: metrics only.",
+        choices=("auto", "official", "off"),
+    )
+    query_text: bool = _setting(True, "Put `db.query.text` on spans: parameterised text as it is, literals as `?`.")
+    query_text_length: int = _setting(8192, "Cut `db.query.text` to this many characters.", at_least=64)
+    query_parameters: bool = _setting(
+        False, "Put the values of parameters on spans as `db.query.parameter.<key>`. They may be personal data."
+    )
+    query_info: bool = _setting(True, "Export `dbvitals.query.info`: the text behind each fingerprint, once.")
+    caller: Caller = _setting(
+        "sampled",
+        "Name the application's function, file and line on query spans: for the 1st, 2nd, 4th, 8th … call of a "
+        "statement, `always`, or `off`.",
+        choices=("sampled", "always", "off"),
+    )
+    suppress_nested: bool = _setting(
+        True, "Silence spans of other instrumentations (drivers, HTTP) below a query or Redis span."
+    )
+    sqlcommenter: bool = _setting(False, "Append an sqlcommenter comment with `traceparent` to each statement.")
+    sqlcommenter_tags: tuple[tuple[str, str], ...] = _setting(
+        (), "More tags of the sqlcommenter comment, in pairs: `key=value,key=value`."
+    )
+    pool: bool = _setting(True, "Watch connection pools: the `db.client.connection.*` metrics.")
+    pool_spans: bool = _setting(True, "A span `pool checkout` for each connection taken from a pool.")
+    redis: bool = _setting(True, "Watch redis-py clients.")
+    redis_spans: bool = _setting(True, "A span for each Redis command or pipeline.")
+    redis_metrics: bool = _setting(
+        True, "Switch on metrics of redis-py's own (7.1 and later): errors, time-outs, client-side caching."
+    )
+    max_fingerprints: int = _setting(
+        200, "How many queries keep metric series of their own; the cheaper rest shares `other`.", at_least=1
+    )
+    max_statements: int = _setting(2000, "How many distinct statements each engine remembers.", at_least=1)
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            _check(item.name, getattr(self, item.name), item.metadata)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Config:
+        """Read every ``DBVITALS_<FIELD>`` that is set and not empty; the rest keep their defaults.
+
+        Raises:
+            ConfigError: a variable whose text cannot be read.
+        """
+        environ = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        for item in fields(cls):
+            text = environ.get(PREFIX + item.name.upper(), "").strip()
+            if text:
+                values[item.name] = _parse(item.name, text, item.default)
+        return cls(**values)
+
+
+def _parse(name: str, text: str, default: object) -> object:
+    parser = cast("Callable[[str, str], object]", _PARSERS.get(type(default), lambda _name, value: value))
+    return parser(name, text)
+
+
+def _boolean(name: str, text: str) -> bool:
+    lowered = text.lower()
+    if lowered in ("true", "1", "yes", "on"):
+        return True
+    if lowered in ("false", "0", "no", "off"):
+        return False
+    raise ConfigError(f"{PREFIX}{name.upper()}={text!r}: must be true or false")
+
+
+def _integer(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(f"{PREFIX}{name.upper()}={text!r}: must be a whole number") from None
+
+
+def _pairs(name: str, text: str) -> tuple[tuple[str, str], ...]:
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    if any(not equals or not key.strip() for key, equals, _ in pairs):
+        raise ConfigError(f"{PREFIX}{name.upper()}={text!r}: must be key=value pairs with commas between them")
+    return tuple((key.strip(), value.strip()) for key, _, value in pairs)
+
+
+_PARSERS: dict[type, Callable[[str, str], object]] = {bool: _boolean, int: _integer, tuple: _pairs}
+
+
+def _check(name: str, value: object, metadata: Mapping[str, Any]) -> None:
+    choices, at_least = metadata["choices"], metadata["at_least"]
+    if choices and value not in choices:
+        raise ConfigError(f"{name}={value!r}: must be one of {', '.join(choices)}")
+    if at_least is not None and (not isinstance(value, int) or isinstance(value, bool) or value < at_least):
+        raise ConfigError(f"{name}={value!r}: must be a whole number of at least {at_least}")
+    kind = {"bool": bool}.get(str(Config.__annotations__[name]))
+    if kind is not None and not isinstance(value, kind):
+        raise ConfigError(f"{name}={value!r}: must be true or false")

@@ -1,0 +1,192 @@
+"""Counts the rows of a result as the application fetches them, for drivers that do not know their number.
+
+SQLite and server-side cursors produce rows while they are fetched. SQLAlchemy lets an execution context name the
+strategy by which its result fetches; ours fetch in the same way, and count and time it. Nothing is fetched that the
+application does not ask for.
+"""
+
+from __future__ import annotations
+
+import collections
+import gc
+from collections import deque
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import Any
+
+from sqlalchemy.engine import cursor as _cursor
+
+Ended = Callable[[int, int, "BaseException | None"], None]
+"""Called once when a result has ended, with its rows (-1 if none were fetched), the nanoseconds spent fetching, and
+the error if it failed."""
+
+
+class Orphans:
+    """Results that the garbage collector found unfinished.
+
+    The collector may run in the middle of anything, also where a lock of the SDK is held; what must be said of such
+    a result waits here until ``settle``.
+    """
+
+    def __init__(self) -> None:
+        self._collecting = False
+        self._waiting: deque[tuple[Ended, int, int]] = deque()
+
+    def watch(self) -> None:
+        """Follow the garbage collector."""
+        if self._follow not in gc.callbacks:
+            gc.callbacks.append(self._follow)
+
+    def unwatch(self) -> None:
+        """Stop following it."""
+        if self._follow in gc.callbacks:
+            gc.callbacks.remove(self._follow)
+        self._collecting = False
+
+    def add(self, ended: Ended, rows: int, busy: int) -> None:
+        """Say that a result has ended, now or, within the collector, later."""
+        if self._collecting:
+            self._waiting.append((ended, rows, busy))
+        else:
+            ended(rows, busy, None)
+
+    def settle(self) -> None:
+        """Say what had to wait."""
+        while self._waiting:
+            try:
+                ended, rows, busy = self._waiting.popleft()
+            except IndexError:  # another thread settles too
+                return
+            ended(rows, busy, None)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def _follow(self, phase: str, _info: object) -> None:
+        self._collecting = phase == "start"
+
+
+orphans = Orphans()
+
+
+def _counted(base: type[Any]) -> type[Any]:
+    """A fetch strategy of SQLAlchemy that counts: ``ended`` hears of the result's end, or of its last reference."""
+
+    class Counted(base):
+        __slots__ = ("busy", "ended", "inside", "rows")
+
+        def __init__(self, ended: Ended | None, *args: Any, **options: Any) -> None:
+            self.ended = ended
+            self.rows = self.busy = 0
+            self.inside = False  # one fetch method of a strategy may call another
+            base.__init__(self, *args, **options)
+
+        def fetchall(self, result: Any, dbapi_cursor: Any) -> Any:
+            if self.inside:
+                return base.fetchall(self, result, dbapi_cursor)
+            self.inside = True
+            start = perf_counter_ns()
+            try:
+                rows = base.fetchall(self, result, dbapi_cursor)
+            except BaseException as error:
+                self.failed(start, error)
+                raise
+            self.got(len(rows), start, result)
+            return rows
+
+        def fetchmany(self, result: Any, dbapi_cursor: Any, size: int | None = None) -> Any:
+            if self.inside:
+                return base.fetchmany(self, result, dbapi_cursor, size)
+            self.inside = True
+            start = perf_counter_ns()
+            try:
+                rows = base.fetchmany(self, result, dbapi_cursor, size)
+            except BaseException as error:
+                self.failed(start, error)
+                raise
+            self.got(len(rows), start, result)
+            return rows
+
+        def fetchone(self, result: Any, dbapi_cursor: Any, hard_close: bool = False) -> Any:
+            if self.inside:
+                return base.fetchone(self, result, dbapi_cursor, hard_close)
+            self.inside = True
+            start = perf_counter_ns()
+            try:
+                row = base.fetchone(self, result, dbapi_cursor, hard_close)
+            except BaseException as error:
+                self.failed(start, error)
+                raise
+            self.got(row is not None, start, result)
+            return row
+
+        def got(self, number: int, start: int, result: Any) -> None:
+            self.inside = False
+            self.busy += perf_counter_ns() - start
+            self.rows += number
+            if result.cursor_strategy is not self:  # the fetch closed the result
+                self.end(None)
+
+        def failed(self, start: int, error: BaseException) -> None:
+            self.inside = False
+            self.busy += perf_counter_ns() - start
+            self.end(error)
+
+        def soft_close(self, result: Any, dbapi_cursor: Any) -> None:
+            base.soft_close(self, result, dbapi_cursor)
+            if not self.inside:
+                self.end(None)
+
+        def hard_close(self, result: Any, dbapi_cursor: Any) -> None:
+            base.hard_close(self, result, dbapi_cursor)
+            if not self.inside:
+                self.end(None)
+
+        def end(self, error: BaseException | None) -> None:
+            ended, self.ended = self.ended, None
+            if ended is not None:
+                ended(self.counted(), self.busy, error)
+
+        def counted(self) -> int:
+            return self.rows if self.busy else -1  # a result that nobody fetched from says nothing of its rows
+
+        def __del__(self) -> None:
+            ended = getattr(self, "ended", None)
+            if ended is not None:
+                orphans.add(ended, self.counted(), self.busy)
+
+    return Counted
+
+
+CountedBufferedFetch = _counted(_cursor.BufferedRowCursorFetchStrategy)
+"""SQLAlchemy's strategy for server-side cursors, counted."""
+
+
+class CountedFetch(_counted(_cursor.CursorFetchStrategy)):  # type: ignore[misc]
+    """SQLAlchemy's default strategy, counted."""
+
+    __slots__ = ()
+
+    def yield_per(self, result: Any, dbapi_cursor: Any, num: int) -> None:
+        """Go on in batches of ``num`` rows, as the default strategy does, and go on counting."""
+        ended, self.ended = self.ended, None
+        buffered = CountedBufferedFetch(
+            ended, dbapi_cursor, {"max_row_buffer": num}, growth_factor=0, initial_buffer=collections.deque()
+        )
+        buffered.rows, buffered.busy = self.rows, self.busy
+        result.cursor_strategy = buffered
+
+
+def count_rows(context: Any, ended: Ended) -> bool:
+    """Have the rows of an execution's result counted; false where the dialect has a strategy of its own."""
+    if context.cursor_fetch_strategy is not _cursor._DEFAULT_FETCH:
+        return False
+    streams = context._is_server_side or (
+        not (context.is_crud or context.is_text) and context.execution_options.get("stream_results", False)
+    )
+    if streams:
+        context.cursor_fetch_strategy = CountedBufferedFetch(ended, context.cursor, context.execution_options)
+    else:
+        context.cursor_fetch_strategy = CountedFetch(ended)
+    return True
+

@@ -1,0 +1,322 @@
+"""Each checkout from a connection pool becomes a span, a wait and a use time; each pool answers for its connections.
+
+``Engine.raw_connection`` is wrapped, since no event of SQLAlchemy tells when a checkout begins; what happens later is
+heard from pool and dialect events. Numbers of connections are read from the pool when they are collected, so they
+cannot drift away from ``pool.status()``. A pool that ``Engine.dispose`` makes anew keeps the old one's name.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from time import perf_counter_ns, time_ns
+from typing import Any
+
+from opentelemetry import context as context_api
+from opentelemetry.context import Context
+from opentelemetry.metrics import Observation
+from opentelemetry.trace import SpanContext, SpanKind
+from sqlalchemy import event, exc
+from sqlalchemy.engine import Engine
+
+from dbvitals_instrumentation import errors, guard, semconv
+from dbvitals_instrumentation.config import Config
+from dbvitals_instrumentation.endpoint import endpoint_of
+from dbvitals_instrumentation.histogram import Series
+from dbvitals_instrumentation.scope import Scope
+from dbvitals_instrumentation.telemetry import SUPPRESS, Telemetry
+
+MOST_CONNECTING = 10_000
+
+
+class Pool:
+    """What is known of one pool, beside what it knows itself."""
+
+    def __init__(self, pool: Any, name: str) -> None:
+        self.name = name
+        self.span_attributes = {semconv.POOL_NAME: name}
+        self.wait, self.create, self.use = (Series(self.span_attributes) for _ in range(3))
+        self.pending: list[None] = []  # append and pop are atomic; its length is the number of requests
+        self.checked_out: dict[int, int] = {}  # id of a connection record -> when it was checked out
+        self.open: set[int] = set()  # ids of connection records that hold a connection
+        self.fresh: set[int] = set()  # ids of connection records that were connected in this checkout
+        self._pool = weakref.ref(pool)
+
+    def replace(self, pool: Any) -> None:
+        """Go on with the pool that ``Engine.dispose`` made."""
+        self._pool = weakref.ref(pool)
+
+    def gone(self) -> bool:
+        """Whether the pool has been garbage collected."""
+        return self._pool() is None
+
+    def counts(self) -> tuple[int, int]:
+        """Idle and used connections."""
+        pool = self._pool()
+        if pool is None:
+            return 0, 0
+        if hasattr(pool, "checkedout") and hasattr(pool, "checkedin"):
+            return int(pool.checkedin()), int(pool.checkedout())
+        used = len(self.checked_out)
+        return max(0, len(self.open) - used), used
+
+    def limits(self) -> tuple[int | None, int | None]:
+        """Most connections that may be open, and most that are kept idle; ``None`` for no limit."""
+        pool = self._pool()
+        size = getattr(pool, "size", None)
+        if size is None:
+            return _LIMITS.get(type(pool).__name__, (None, None))
+        size = size() if callable(size) else size
+        overflow = getattr(pool, "_max_overflow", 0)
+        if overflow == -1:
+            return None, size or None
+        return size + overflow, size
+
+
+_LIMITS: dict[str, tuple[int | None, int | None]] = {
+    "NullPool": (None, 0),
+    "StaticPool": (1, 1),
+    "AssertionPool": (1, 1),
+}
+
+
+class PoolWatch:
+    """The wrapper and the listeners, and what they remember of each pool."""
+
+    def __init__(self, telemetry: Telemetry, config: Config, scope: Scope) -> None:
+        self._telemetry = telemetry
+        self._config = config
+        self._scope = scope
+        self._spans = config.pool_spans
+        self._pools: dict[int, Pool | None] = {}  # by the id of SQLAlchemy's pool
+        self._by_engine: weakref.WeakKeyDictionary[Any, Pool] = weakref.WeakKeyDictionary()  # by dialect
+        self._connecting: dict[int, int] = {}
+        self._lock = threading.Lock()
+        self._original: Callable[[Engine], Any] | None = None
+        self._listeners = {
+            "do_connect": self._on_do_connect,
+            "connect": self._on_connect,
+            "checkin": self._on_checkin,
+            "close": self._on_close,
+            "detach": self._on_detach,
+            "invalidate": self._on_invalidate,
+            "soft_invalidate": self._on_invalidate,
+        }
+
+    def install(self) -> None:
+        """Begin to watch the pools of every engine, made before or after."""
+        original = self._original = Engine.raw_connection
+        check_out = self._check_out
+
+        @functools.wraps(original)
+        def raw_connection(engine: Engine, *args: Any, **kwargs: Any) -> Any:
+            return check_out(original, engine, *args, **kwargs)
+
+        self._wrapper = raw_connection
+        Engine.raw_connection = raw_connection  # type: ignore[method-assign]
+        for name, listener in self._listeners.items():
+            event.listen(Engine, name, listener)
+        for name, source in (
+            (semconv.CONNECTION_COUNT, self._observe_counts),
+            (semconv.CONNECTION_MAX, self._observe_max),
+            (semconv.CONNECTION_IDLE_MAX, self._observe_idle_max),
+            (semconv.CONNECTION_IDLE_MIN, self._observe_idle_min),
+            (semconv.CONNECTION_PENDING_REQUESTS, self._observe_pending),
+        ):
+            self._telemetry.add_source(name, source)
+
+    def uninstall(self) -> None:
+        """Leave everything as it was found."""
+        if self._original is not None and Engine.raw_connection is self._wrapper:
+            Engine.raw_connection = self._original  # type: ignore[method-assign]
+        for name, listener in self._listeners.items():
+            event.remove(Engine, name, listener)
+        self._pools.clear()
+
+    def forget_unwatched(self) -> None:
+        """Look again at pools that were passed over: the scope has grown."""
+        with self._lock:
+            for key in [key for key, pool in self._pools.items() if pool is None]:
+                del self._pools[key]
+
+    # --- checkouts ----------------------------------------------------------------------------------------------
+
+    def _check_out(self, original: Callable[..., Any], engine: Engine, *args: Any, **kwargs: Any) -> Any:
+        try:
+            above = context_api.get_current()
+            if above.get(SUPPRESS):
+                return original(engine, *args, **kwargs)
+            known = self._pools.get(id(engine.pool), False)
+            pool = self._adopt(engine) if known is False else known
+        except Exception as error:
+            guard.fault("pool.begin", error)
+            return original(engine, *args, **kwargs)
+        if not pool:
+            return original(engine, *args, **kwargs)
+        pool.pending.append(None)
+        start, started = time_ns(), perf_counter_ns()
+        try:
+            fairy = original(engine, *args, **kwargs)
+        except BaseException as error:
+            pool.pending.pop()
+            try:
+                self._failed(pool, above, start, perf_counter_ns() - started, error)
+            except Exception as fault:
+                guard.fault("pool.failed", fault)
+            raise
+        pool.pending.pop()
+        ended = perf_counter_ns()
+        try:
+            self._checked_out(pool, above, start, ended - started, ended, fairy)
+        except Exception as fault:
+            guard.fault("pool.checked_out", fault)
+        return fairy
+
+    def _checked_out(self, pool: Pool, above: Context, start: int, took: int, ended: int, fairy: Any) -> None:
+        record = id(fairy._connection_record)
+        pool.checked_out.setdefault(record, ended)  # a thread's own connection may be handed out again
+        new = record in pool.fresh
+        if new:
+            pool.fresh.discard(record)
+        pool.open.add(record)
+        span_context = self._write_span(pool, above, start, took, new, None)
+        instruments = self._telemetry.instruments()
+        if instruments is not None:
+            instruments.wait_time.record(pool.wait, (took * 1e-9,), span_context, start + took)
+
+    def _failed(self, pool: Pool, above: Context, start: int, took: int, error: BaseException) -> None:
+        self._write_span(pool, above, start, took, False, error)
+        instruments = self._telemetry.instruments()
+        if instruments is not None and isinstance(error, exc.TimeoutError):
+            instruments.timeouts.add(1, pool.span_attributes)
+
+    def _write_span(
+        self, pool: Pool, above: Context, start: int, took: int, new: bool, error: BaseException | None
+    ) -> SpanContext | None:
+        writer = self._telemetry.spans() if self._spans else None
+        if writer is None:
+            return None
+        late: dict[str, Any] = {semconv.POOL_WAIT: took * 1e-9, semconv.POOL_NEW_CONNECTION: new}
+        description = None
+        if error is not None:
+            root = errors.root_of(error)
+            late[semconv.ERROR_TYPE], description = errors.error_type(root), errors.description(root)
+        return writer.write(
+            semconv.CHECKOUT_SPAN, SpanKind.INTERNAL, pool.span_attributes, late, start, start + took, above, description
+        )
+
+    # --- pools --------------------------------------------------------------------------------------------------
+
+    def _adopt(self, engine: Engine) -> Pool | None:
+        """Get to know the pool of an engine, if it is to be watched."""
+        raw = engine.pool
+        with self._lock:
+            known = self._pools.get(id(raw), False)
+            if known is not False:
+                return known
+            pool = None
+            if engine.dialect in self._scope:
+                pool = self._by_engine.get(engine.dialect)
+                if pool is None:
+                    pool = self._by_engine[engine.dialect] = Pool(raw, self._name(engine))
+                else:  # after Engine.dispose
+                    pool.replace(raw)
+            self._pools[id(raw)] = pool
+        weakref.finalize(raw, self._pools.pop, id(raw), None).atexit = False
+        return pool
+
+    def _name(self, engine: Engine) -> str:
+        """The pool's own name or the server's, unique among the pools that live."""
+        name = getattr(engine.pool, "logging_name", None) or endpoint_of(engine).pool_name()
+        taken = {pool.name for pool in self._by_engine.values() if not pool.gone()}
+        number = 2
+        unique = name
+        while unique in taken:
+            unique, number = f"{name}#{number}", number + 1
+        return unique
+
+    # --- listeners ----------------------------------------------------------------------------------------------
+
+    def _on_do_connect(self, _dialect: Any, record: Any, _args: Any, _options: Any) -> None:
+        # Returns None, so that SQLAlchemy asks the next listener and connects.
+        if len(self._connecting) > MOST_CONNECTING:  # those whose connecting failed stay behind
+            self._connecting.clear()
+        self._connecting[id(record)] = perf_counter_ns()
+
+    def _on_connect(self, _connection: Any, record: Any) -> None:
+        try:
+            started = self._connecting.pop(id(record), None)
+            pool = self._pool_of(record)
+            if pool is None:
+                return
+            pool.open.add(id(record))
+            pool.fresh.add(id(record))
+            instruments = self._telemetry.instruments()
+            if started is not None and instruments is not None:
+                took = perf_counter_ns() - started
+                instruments.create_time.record(pool.create, (took * 1e-9,), None, time_ns())
+        except Exception as fault:
+            guard.fault("pool.connect", fault)
+
+    def _on_checkin(self, _connection: Any, record: Any) -> None:
+        try:
+            pool = self._pool_of(record)
+            since = pool.checked_out.pop(id(record), None) if pool is not None else None
+            instruments = self._telemetry.instruments()
+            if pool is not None and since is not None and instruments is not None:
+                took = perf_counter_ns() - since
+                instruments.use_time.record(pool.use, (took * 1e-9,), None, time_ns())
+        except Exception as fault:
+            guard.fault("pool.checkin", fault)
+
+    def _on_close(self, _connection: Any, record: Any) -> None:
+        try:
+            pool = self._pool_of(record)
+            if pool is not None:
+                pool.open.discard(id(record))
+                pool.fresh.discard(id(record))
+        except Exception as fault:
+            guard.fault("pool.close", fault)
+
+    def _on_detach(self, connection: Any, record: Any) -> None:
+        self._on_checkin(connection, record)
+        self._on_close(connection, record)
+
+    def _on_invalidate(self, _connection: Any, record: Any, error: BaseException | None) -> None:
+        try:
+            pool = self._pool_of(record)
+            instruments = self._telemetry.instruments()
+            if pool is not None and instruments is not None:
+                reason = "requested" if error is None else errors.error_type(errors.root_of(error))
+                instruments.invalidations.add(1, {semconv.POOL_NAME: pool.name, semconv.REASON: reason})
+        except Exception as fault:
+            guard.fault("pool.invalidate", fault)
+
+    def _pool_of(self, record: Any) -> Pool | None:
+        return self._pools.get(id(record._ConnectionRecord__pool))  # the events of a class do not say which pool
+
+    # --- what the observable instruments ask ------------------------------------------------------------------------
+
+    def _living(self) -> list[Pool]:
+        return [pool for pool in list(self._by_engine.values()) if not pool.gone()]
+
+    def _observe_counts(self) -> Iterable[Observation]:
+        for pool in self._living():
+            idle, used = pool.counts()
+            yield Observation(idle, {semconv.POOL_NAME: pool.name, semconv.CONNECTION_STATE: semconv.IDLE})
+            yield Observation(used, {semconv.POOL_NAME: pool.name, semconv.CONNECTION_STATE: semconv.USED})
+
+    def _observe_max(self) -> Iterable[Observation]:
+        return [Observation(most, pool.span_attributes) for pool in self._living() if (most := pool.limits()[0])]
+
+    def _observe_idle_max(self) -> Iterable[Observation]:
+        limits = ((pool, pool.limits()[1]) for pool in self._living())
+        return [Observation(most, pool.span_attributes) for pool, most in limits if most is not None]
+
+    def _observe_idle_min(self) -> Iterable[Observation]:
+        return [Observation(0, pool.span_attributes) for pool in self._living()]
+
+    def _observe_pending(self) -> Iterable[Observation]:
+        return [Observation(len(pool.pending), pool.span_attributes) for pool in self._living()]

@@ -1,0 +1,339 @@
+"""Each statement that SQLAlchemy hands to a driver becomes a query span, a duration and a number of rows.
+
+The hooks are SQLAlchemy's dialect events ``do_execute``, ``do_executemany`` and ``do_execute_no_params``: public, the
+same from 1.4 to 2.1, called once for each DBAPI call, and unlike the cursor events they do not make every connection
+join dispatchers. Listeners sit on the ``Engine`` class, so engines made before and after are covered alike.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterable
+from functools import partial
+from time import perf_counter_ns, time_ns
+from typing import Any
+
+from opentelemetry import context as context_api
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.metrics import Observation
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from sqlalchemy import event
+from sqlalchemy.engine import Dialect, Engine
+from sqlalchemy.engine.default import DefaultDialect
+
+from dbvitals_instrumentation import errors, guard, official, semconv, sqlcomment
+from dbvitals_instrumentation.budget import Budget
+from dbvitals_instrumentation.caller import caller
+from dbvitals_instrumentation.config import Config
+from dbvitals_instrumentation.database import Database, Query
+from dbvitals_instrumentation.endpoint import endpoint_of
+from dbvitals_instrumentation.fetching import count_rows, orphans
+from dbvitals_instrumentation.scope import Scope
+from dbvitals_instrumentation.statement import Statement
+from dbvitals_instrumentation.telemetry import SUPPRESS, Silence, Telemetry
+
+MOST_PARAMETERS = 32
+MOST_PARAMETER_CHARACTERS = 256
+
+
+class Execution:
+    """One DBAPI call that is being observed."""
+
+    __slots__ = ("context", "late", "official", "query", "span", "start")
+
+    def __init__(self, query: Query, context: Context, official_span: Span | None) -> None:
+        self.query = query
+        self.context = context
+        self.official = official_span
+        self.span: Span | None = None
+        self.late: dict[str, Any] = {}
+        self.start = time_ns()
+
+
+class QueryWatch:
+    """The listeners, and what they remember of each database."""
+
+    def __init__(self, telemetry: Telemetry, config: Config, scope: Scope) -> None:
+        self._telemetry = telemetry
+        self._config = config
+        self._scope = scope
+        self._databases: dict[int, Database | None] = {}
+        self._lock = threading.Lock()
+        self._silence = Silence()
+        self._budget = Budget(config.max_fingerprints)
+        self._info: dict[str, Statement] = {}
+        self._tags = dict(config.sqlcommenter_tags)
+        self._spans = config.query_spans == "auto"
+        self._plain = config.suppress_nested and not config.sqlcommenter
+        self._live = self._spans and (config.sqlcommenter or not config.suppress_nested)
+        self._caller = {"off": 0, "sampled": 1, "always": 2}[config.caller]
+        self._listeners = {
+            "do_execute": self._on_execute,
+            "do_executemany": self._on_executemany,
+            "do_execute_no_params": self._on_execute_no_params,
+        }
+
+    def install(self) -> None:
+        """Begin to listen to every engine of the process, made before or after."""
+        self._had_events = Dialect._has_events
+        for name, listener in self._listeners.items():
+            event.listen(Engine, name, listener)
+        orphans.watch()
+        self._telemetry.add_source(semconv.QUERY_INFO, self._observe_info)
+
+    def uninstall(self) -> None:
+        """Leave everything as it was found."""
+        for name, listener in self._listeners.items():
+            event.remove(Engine, name, listener)
+        if not self._had_events and not _somebody_listens():
+            Dialect._has_events = False  # listening set it; it costs every execution a look
+        orphans.settle()
+        orphans.unwatch()
+        self._databases.clear()
+
+    # Listeners: each does what SQLAlchemy would do next, and returns True to say that it is done.
+
+    def _on_execute(self, cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
+        return self._observe("do_execute", cursor, statement, (parameters, context), parameters, context, 1)
+
+    def _on_executemany(self, cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
+        many = len(parameters)
+        return self._observe("do_executemany", cursor, statement, (parameters, context), parameters, context, many)
+
+    def _on_execute_no_params(self, cursor: Any, statement: str, context: Any) -> bool | None:
+        return self._observe("do_execute_no_params", cursor, statement, (context,), None, context, 1)
+
+    def _observe(
+        self, method: str, cursor: Any, statement: str, rest: tuple[Any, ...], parameters: Any, context: Any, many: int
+    ) -> bool | None:
+        dialect = context.dialect
+        try:
+            above = context_api.get_current()
+            if above.get(SUPPRESS):
+                return None
+            if orphans:
+                orphans.settle()
+            database = self._databases.get(id(dialect), False)
+            if database is False:
+                database = self._adopt(context)
+            if not database:
+                return None
+            execution = self._begin(database, above, statement, parameters, context, many)
+            if self._plain:
+                sql, below = statement, self._silence.below(above)
+            else:
+                sql, below = self._prepare(execution, method, statement, dialect)
+            token = context_api.attach(below)
+        except Exception as error:
+            guard.fault("queries.begin", error)
+            return None
+        started = perf_counter_ns()
+        try:
+            if len(getattr(dialect.dispatch, method)) == 1 or not self._others_handle(
+                method, dialect, (cursor, sql, *rest)
+            ):
+                getattr(dialect, method)(cursor, sql, *rest)
+        except BaseException as error:
+            took = perf_counter_ns() - started
+            context_api.detach(token)
+            self._record(execution, took, -1, error)
+            raise
+        took = perf_counter_ns() - started
+        context_api.detach(token)
+        try:
+            rows = self._rows_of(database, execution, took, cursor, context, many)
+            if rows is None:
+                return True
+        except Exception as error:
+            guard.fault("queries.finish", error)
+            rows = -1
+        self._record(execution, took, rows, None)
+        return True
+
+    def _rows_of(
+        self, database: Database, execution: Execution, took: int, cursor: Any, context: Any, many: int
+    ) -> int | None:
+        """How many rows there are, -1 where that is not known, ``None`` where they are going to be counted."""
+        query = execution.query
+        streams = context._is_server_side
+        if query.returns_rows is None and not streams:  # a server-side cursor may not know before its first fetch
+            query.returns_rows = cursor.description is not None
+        if not streams:
+            if not query.returns_rows:
+                return -1
+            if database.knows_rowcount:
+                rows: int = cursor.rowcount
+                return rows
+        counts = many == 1 and not query.batch_size and count_rows(context, partial(self._fetched, execution, took))
+        return None if counts else -1
+
+    def _begin(
+        self, database: Database, above: Context, statement: str, parameters: Any, context: Any, many: int
+    ) -> Execution:
+        kept = database.batch if many > 1 else database.single if parameters else database.literal
+        query = kept.get(statement)
+        if query is None:
+            query = self._learn(database, kept, statement, parameters, context, many)
+        execution = Execution(query, above, official.query_span(context))
+        query.calls = calls = query.calls + 1
+        if self._caller and (calls & (calls - 1) == 0 or self._caller == 2):
+            execution.late.update(caller() or {})
+        if many > 1 or query.batch_size:
+            execution.late[semconv.DB_OPERATION_BATCH_SIZE] = query.batch_size or many
+        elif self._config.query_parameters and parameters:
+            execution.late.update(_shown(parameters))
+        return execution
+
+    def _learn(
+        self, database: Database, kept: dict[str, Query], statement: str, parameters: Any, context: Any, many: int
+    ) -> Query:
+        compiled = context.compiled
+        style = getattr(getattr(context, "execute_style", None), "name", "")
+        return database.learn(
+            kept,
+            statement,
+            literal=not parameters or bool(getattr(compiled, "literal_execute_params", None)),
+            batch=many > 1,
+            insert_many=style == "INSERTMANYVALUES",
+        )
+
+    def _prepare(self, execution: Execution, method: str, statement: str, dialect: Any) -> tuple[str, Context]:
+        """The text to execute and the context to execute it in."""
+        below = execution.context
+        if self._live and execution.official is None:
+            writer = self._telemetry.spans()
+            if writer is not None:
+                execution.span = span = writer.tracer.start_span(
+                    execution.query.name,
+                    below,
+                    SpanKind.CLIENT,
+                    execution.query.attributes,
+                    start_time=execution.start,
+                )
+                below = trace.set_span_in_context(span, below)
+        if self._config.sqlcommenter:
+            named = below if execution.official is None else trace.set_span_in_context(execution.official, below)
+            formatted = dialect.paramstyle in ("format", "pyformat") and method != "do_execute_no_params"
+            statement = sqlcomment.comment(statement, sqlcomment.tags_of(named, self._tags), formatted=formatted)
+        return statement, self._silence.below(below) if self._config.suppress_nested else below
+
+    def _others_handle(self, method: str, dialect: Any, args: tuple[Any, ...]) -> bool:
+        """Ask the listeners that come after ours, as SQLAlchemy would have done."""
+        listeners = iter(getattr(dialect.dispatch, method))
+        ours = self._listeners[method]
+        for listener in listeners:
+            if listener == ours:
+                break
+        return any(listener(*args) for listener in listeners)
+
+    def _fetched(self, execution: Execution, took: int, rows: int, fetching: int, error: BaseException | None) -> None:
+        self._record(execution, took + fetching, rows, error)
+
+    def _record(self, execution: Execution, took: int, rows: int, error: BaseException | None) -> None:
+        try:
+            query, late = execution.query, execution.late
+            kind = description = None
+            if rows >= 0:
+                late[semconv.DB_RESPONSE_RETURNED_ROWS] = rows
+            if error is not None:
+                root = errors.root_of(error)
+                kind, description = errors.error_type(root), errors.description(root)
+                late[semconv.ERROR_TYPE] = kind
+                code = errors.status_code(root)
+                if code is not None:
+                    late[semconv.DB_RESPONSE_STATUS_CODE] = code
+            end = execution.start + took
+            span_context = self._write_span(execution, end, description)
+            instruments = self._telemetry.instruments()
+            if instruments is not None:
+                series = query.series_of(kind, self._budget.charge(query.cost, took))
+                instruments.operation.record(series, (took * 1e-9, rows if rows >= 0 else None), span_context, end)
+        except Exception as fault:
+            guard.fault("queries.record", fault)
+
+    def _write_span(self, execution: Execution, end: int, description: str | None) -> Any:
+        query = execution.query
+        span = execution.official
+        if span is not None:
+            official.enrich(span, {**query.attributes, **execution.late})
+            return span.get_span_context()
+        span = execution.span
+        if span is not None:
+            span.set_attributes(execution.late)
+            if description is not None:
+                span.set_status(Status(StatusCode.ERROR, description))
+            span.end(end)
+            return span.get_span_context()
+        writer = self._telemetry.spans() if self._spans else None
+        if writer is None:
+            return trace.get_current_span(execution.context).get_span_context()
+        return writer.write(
+            query.name,
+            SpanKind.CLIENT,
+            query.attributes,
+            execution.late,
+            execution.start,
+            end,
+            execution.context,
+            description,
+        )
+
+    def _adopt(self, context: Any) -> Database | None:
+        """Get to know the database of an execution, if it is to be watched."""
+        dialect = context.dialect
+        with self._lock:
+            known = self._databases.get(id(dialect), False)
+            if known is not False:
+                return known
+            database = None
+            if dialect in self._scope:
+                connection = getattr(context.root_connection, "connection", None)
+                raw = getattr(connection, "dbapi_connection", None) or getattr(connection, "connection", None)
+                endpoint = endpoint_of(context.engine, raw)
+                database = Database(dialect, endpoint, self._config, self._budget, self._remember)
+            self._databases[id(dialect)] = database
+        weakref.finalize(dialect, self._databases.pop, id(dialect), None).atexit = False
+        return database
+
+    def forget_unwatched(self) -> None:
+        """Look again at dialects that were passed over: the scope has grown."""
+        with self._lock:
+            for key in [key for key, database in self._databases.items() if database is None]:
+                del self._databases[key]
+
+    def _remember(self, statement: Statement) -> None:
+        if len(self._info) < 4 * self._config.max_fingerprints:
+            self._info.setdefault(statement.fingerprint, statement)
+
+    def _observe_info(self) -> Iterable[Observation]:
+        if not self._config.query_info:
+            return
+        for fingerprint, statement in list(self._info.items()):
+            if self._budget.admits(fingerprint):
+                yield Observation(
+                    1,
+                    {
+                        semconv.FINGERPRINT: fingerprint,
+                        semconv.DB_QUERY_SUMMARY: statement.summary,
+                        semconv.DB_QUERY_TEXT: statement.text[: semconv.MAX_INFO_TEXT],
+                    },
+                )
+
+
+def _somebody_listens() -> bool:
+    """Whether a dialect event has a listener for all engines."""
+    dispatch: Any = DefaultDialect().dispatch
+    return any(len(getattr(dispatch, name)) for name in dispatch._event_names)
+
+
+def _shown(parameters: Any) -> dict[str, str]:
+    """``db.query.parameter.<key>`` for the first parameters of a statement."""
+    items = parameters.items() if hasattr(parameters, "items") else enumerate(parameters)
+    shown: dict[str, str] = {}
+    for key, value in items:
+        if len(shown) == MOST_PARAMETERS:
+            break
+        shown[f"{semconv.DB_QUERY_PARAMETER}.{key}"] = str(value)[:MOST_PARAMETER_CHARACTERS]
+    return shown

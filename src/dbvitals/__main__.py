@@ -1,0 +1,7 @@
+"""``python -m dbvitals``."""
+
+import sys
+
+from dbvitals.cli import main
+
+sys.exit(main())

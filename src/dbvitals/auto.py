@@ -1,0 +1,95 @@
+"""What `opentelemetry-instrument` and `dbvitals run` call: OpenTelemetry's entry points for auto-instrumentation.
+
+Their order is distro, configurator, ``pre_instrument``, instrumentors, ``post_instrument``. dbvitals brings no distro
+and no configurator of its own, since the first one found wins and that may be a vendor's.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from opentelemetry import metrics, trace
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined, unused-ignore]
+
+from dbvitals import watch
+from dbvitals_instrumentation import guard
+from dbvitals_instrumentation.config import Config, ConfigError
+
+REPORT_FOLDER = "DBVITALS_REPORT_FOLDER"
+"""Where `dbvitals run` collects what its processes saw; set by it, not by users."""
+
+_log = logging.getLogger("dbvitals")
+
+
+def pre_instrument() -> None:
+    """Give the process an SDK where no configurator did, and a recorder where `dbvitals run` wants a report."""
+    config = _config()
+    if config is None or not config.enabled:
+        return
+    try:
+        if type(trace.get_tracer_provider()) is trace.ProxyTracerProvider:
+            _configure_sdk()
+        folder = os.environ.get(REPORT_FOLDER)
+        if folder:
+            from dbvitals.recorder import Recorder
+
+            Recorder(Path(folder)).attach(trace.get_tracer_provider(), metrics.get_meter_provider())
+    except Exception as error:
+        guard.fault("auto.pre_instrument", error)
+
+
+class DbvitalsInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignore]
+    """dbvitals as an OpenTelemetry instrumentor, in the manner of the others."""
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """None: each plug looks for its library by itself."""
+        return ()
+
+    def _instrument(self, **options: Any) -> None:
+        config = _config()
+        if config is not None:
+            watch.instrument(
+                tracer_provider=options.get("tracer_provider"),
+                meter_provider=options.get("meter_provider"),
+                config=config,
+            )
+
+    def _uninstrument(self, **_options: Any) -> None:
+        watch.uninstrument()
+
+
+def post_instrument() -> None:
+    """Take out the official SQLAlchemy instrumentation, which is installed beside dbvitals, unless it is asked for."""
+    config = _config()
+    if config is None or not config.enabled or config.query_spans != "auto":
+        return
+    try:
+        from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
+
+        official = SQLAlchemyInstrumentor()
+        if official.is_instrumented_by_opentelemetry:
+            official.uninstrument()
+    except Exception as error:
+        guard.fault("auto.post_instrument", error)
+
+
+def _config() -> Config | None:
+    """The configuration, or one line in the log: an application must not fail to start for it."""
+    try:
+        return Config.from_environment()
+    except ConfigError as error:
+        _log.error("dbvitals is off: %s", error)
+        return None
+
+
+def _configure_sdk() -> None:
+    """The SDK as the environment asks for, as OpenTelemetry's own distro would do it: OTLP unless told otherwise."""
+    from opentelemetry.sdk._configuration import _OTelSDKConfigurator
+
+    os.environ.setdefault("OTEL_TRACES_EXPORTER", "otlp")
+    os.environ.setdefault("OTEL_METRICS_EXPORTER", "otlp")
+    _OTelSDKConfigurator().configure()

@@ -1,0 +1,229 @@
+"""The report in a terminal: as wide as it is, from 80 columns on, with or without colour, never with a literal value."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.text import Text
+
+from dbvitals.report.model import Error, Pool, Query, Report
+from dbvitals.report.units import count, percent, seconds, things
+from dbvitals_processors.query_span import Caller
+
+MOST_QUERIES = 12
+MOST_OTHERS = 8
+NARROWEST = 80
+WIDE = 120  # from here on, callers have a column of their own
+
+_ASCII = str.maketrans({"µ": "u", "·": "-", "…": "~", "–": "-", "×": "x"})
+
+
+class Column(NamedTuple):
+    """A right-aligned column of numbers."""
+
+    title: str
+    width: int
+
+
+class Cell(NamedTuple):
+    """What stands in it, and whether it calls for a look."""
+
+    text: str
+    style: str = ""
+
+
+_QUERY_COLUMNS = (
+    Column("calls", 7),
+    Column("total", 8),
+    Column("mean", 8),
+    Column("p95", 8),
+    Column("share", 6),
+    Column("rows", 7),
+    Column("errors", 7),
+)
+_POOL_COLUMNS = (
+    Column("max", 5),
+    Column("peak", 5),
+    Column("checkouts", 10),
+    Column("waited", 8),
+    Column("p95 wait", 9),
+    Column("timeouts", 9),
+)
+_CACHE_COLUMNS = (Column("requests", 9), Column("hits", 8), Column("misses", 8), Column("errors", 7), Column("hit ratio", 10))
+_ERROR_COLUMNS = (Column("calls", 7),)
+
+
+def render(report: Report, console: Console) -> None:
+    """Print the report to ``console``."""
+    width = max(NARROWEST, console.width)
+    for line in _lines(report, width):
+        if console.options.ascii_only:
+            line.plain = line.plain.translate(_ASCII)  # one character for one, so that styles stay where they are
+        console.print(line, soft_wrap=not report.empty)
+
+
+def _lines(report: Report, width: int) -> Iterable[Text]:
+    yield _header(report)
+    if report.empty:
+        yield Text(_nothing(report))
+    if report.queries:
+        yield from _queries(report.queries, width)
+    if report.pools:
+        yield from _pools(report.pools, width)
+    if report.caches:
+        yield from _table(
+            "Caches",
+            _CACHE_COLUMNS,
+            [
+                (
+                    f"{cache.name} ({cache.tier})" if cache.tier else cache.name,
+                    (
+                        Cell(count(cache.requests)),
+                        Cell(count(cache.hits)),
+                        Cell(count(cache.misses)),
+                        _alarm(cache.errors),
+                        _ratio(cache.hit_ratio),
+                    ),
+                )
+                for cache in report.caches[:MOST_OTHERS]
+            ],
+            width,
+        )
+    if report.errors:
+        yield from _errors(report.errors, width)
+    if report.faults:
+        sites = ", ".join(f"{site} {number}×" for site, number in sorted(report.faults.items()))
+        yield Text.assemble("\n", ("Faults of dbvitals itself, please report them: ", "bold red"), sites)
+    if report.unreadable:
+        yield Text(f"\n{things(report.unreadable, 'snapshot')} could not be read and are not in here.", "yellow")
+
+
+def _header(report: Report) -> Text:
+    facts = [seconds(report.duration), things(report.processes or report.watched, "process", "processes")]
+    if report.queries:
+        facts.append(f"{things(report.calls, 'query', 'queries')} in {seconds(report.total)}")
+    if report.failed:
+        facts.append(f"{count(report.failed)} failed")
+    return Text.assemble(("dbvitals", "bold"), "".join(f" · {fact}" for fact in facts))
+
+
+def _nothing(report: Report) -> str:
+    if not report.watched:
+        return (
+            "Nothing was seen: no Python process loaded dbvitals. Start the program with the Python that dbvitals is "
+            "installed in, without -I, -S or -E, and leave PYTHONPATH as it finds it."
+        )
+    return (
+        f"Nothing was seen: {things(report.watched, 'process was', 'processes were')} watched, but none sent a query "
+        "through SQLAlchemy or a command through redis-py. Give it some work to do (a request, a job) before it ends."
+    )
+
+
+def _queries(queries: Sequence[Query], width: int) -> Iterable[Text]:
+    shown = queries[:MOST_QUERIES]
+    summaries = Counter(query.summary for query in shown)
+    rows = []
+    for query in shown:
+        cells = (
+            Cell(count(query.calls)),
+            Cell(seconds(query.total), "bold"),
+            Cell(seconds(query.mean)),
+            Cell(seconds(query.p95)),
+            Cell(percent(query.share)),
+            Cell(count(query.rows)),
+            _alarm(query.errors),
+        )
+        notes = [_place(query.caller)] if query.caller else []
+        if summaries[query.summary] > 1 and query.text:  # the summary alone does not tell them apart
+            notes.append(_essence(query.text))
+        rows.append((query.summary, cells, *notes))
+    yield from _table("Queries by total time", _QUERY_COLUMNS, rows, width, notes="called from")
+    rest = queries[MOST_QUERIES:]
+    if rest:
+        total = sum(query.total for query in rest)
+        yield Text(f"… and {things(len(rest), 'more query', 'more queries')}, {seconds(total)} in total", "dim")
+
+
+def _pools(pools: Sequence[Pool], width: int) -> Iterable[Text]:
+    rows = []
+    for pool in pools[:MOST_OTHERS]:
+        full = pool.most is not None and pool.peak >= pool.most
+        cells = (
+            Cell("–" if pool.most is None else count(pool.most)),
+            Cell(count(pool.peak), "yellow" if full else ""),
+            Cell(count(pool.checkouts)),
+            Cell(seconds(pool.waited)),
+            Cell(seconds(pool.p95_wait)),
+            _alarm(pool.timeouts),
+        )
+        name = f"{pool.name} × {pool.processes}" if pool.processes > 1 else pool.name
+        more = [things(pool.created, "connection") + " made"]
+        if pool.invalidations:
+            more.append(f"{count(pool.invalidations)} invalidated")
+        rows.append((name, cells, ", ".join((*more, f"longest wait {seconds(pool.longest_wait)}"))))
+    yield from _table("Connection pools", _POOL_COLUMNS, rows, width)
+
+
+def _errors(errors: Sequence[Error], width: int) -> Iterable[Text]:
+    rows = []
+    for error in errors[:MOST_OTHERS]:
+        others = f" and {things(error.queries - 1, 'other')}" if error.queries > 1 else ""
+        place = f", {_place(error.caller)}" if error.caller else ""
+        rows.append((error.type, (_alarm(error.calls),), f"{error.summary}{others}{place}"))
+    yield from _table("Errors by type", _ERROR_COLUMNS, rows, width)
+
+
+def _table(
+    title: str,
+    columns: Sequence[Column],
+    rows: Iterable[tuple[str | tuple[Cell, ...], ...]],
+    width: int,
+    *,
+    notes: str = "",
+) -> Iterable[Text]:
+    """A title line, then for each row its name, its numbers, and its notes: beside them where there is room."""
+    numbers = sum(column.width for column in columns)
+    beside = min(60, width - numbers - 40) if notes and width >= WIDE else 0
+    room = min(width - numbers - beside, 60)
+    head = "".join(f"{column.title:>{column.width}}" for column in columns)
+    yield Text()
+    aside = f"  {notes}" if beside else ""
+    yield Text.assemble((f"{_cut(title, room):<{room}}", "bold"), (f"{head}{aside}", "dim"))
+    for name, cells, *remarks in rows:
+        line = Text(f"{_cut(str(name), room - 1):<{room}}", "cyan")
+        for column, cell in zip(columns, cells):
+            assert isinstance(cell, Cell)
+            line.append(f"{cell.text:>{column.width}}", cell.style or "default")
+        if beside and remarks:
+            line.append(f"  {_cut(str(remarks.pop(0)), beside - 2)}", "dim")
+        yield line
+        for remark in remarks:
+            yield Text(f"  {_cut(str(remark), width - 2)}", "dim")
+
+
+def _alarm(number: int) -> Cell:
+    return Cell(count(number), "bold red" if number else "dim")
+
+
+def _ratio(ratio: float | None) -> Cell:
+    return Cell("–") if ratio is None else Cell(percent(ratio), "yellow" if ratio < 0.5 else "green")
+
+
+def _place(caller: Caller) -> str:
+    """``shop/pages.py:41 (list_orders)``: the file with its folder, which is how people know it."""
+    file = "/".join(caller.file.replace("\\", "/").split("/")[-2:])
+    return f"{file}:{caller.line} ({caller.function})"
+
+
+def _essence(text: str) -> str:
+    """A statement from where it differs from others on the same table: behind the columns of a SELECT."""
+    flat = " ".join(text.split())
+    at = flat.upper().find(" FROM ")
+    return f"… {flat[at + 1 :]}" if flat[:6].upper() == "SELECT" and at > 0 else flat
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"

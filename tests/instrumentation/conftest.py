@@ -1,0 +1,92 @@
+"""An instrumented process for each test, whose spans and metrics stay in memory; engines on real databases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from dbvitals import testing
+from dbvitals_instrumentation import guard
+
+DRIVERS = {
+    "sqlite": "sqlite",
+    "psycopg": "postgresql+psycopg",
+    "psycopg2": "postgresql+psycopg2",
+    "pymysql": "mysql+pymysql",
+    "aiosqlite": "sqlite+aiosqlite",
+    "asyncpg": "postgresql+asyncpg",
+    "aiomysql": "mysql+aiomysql",
+}
+_SERVERS = {"postgresql": "postgresql_url", "mysql": "mariadb_url"}
+
+
+@pytest.fixture
+def seen() -> Iterator[testing.Seen]:
+    """Everything instrumented with the default configuration; no fault of ours may happen meanwhile."""
+    guard.reset()
+    with testing.observe() as observed:
+        yield observed
+    assert guard.faults() == {}
+
+
+@pytest.fixture
+def url_of(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], sa.engine.URL]:
+    """The URL of a real, private database by the name of its driver (:data:`DRIVERS`)."""
+
+    def url(driver: str) -> sa.engine.URL:
+        drivername = DRIVERS[driver]
+        server = _SERVERS.get(drivername.partition("+")[0])
+        if server is None:
+            return sa.engine.URL.create(drivername, database=str(tmp_path / "test.db"))
+        return sa.engine.make_url(request.getfixturevalue(server)).set(drivername=drivername)
+
+    return url
+
+
+@pytest.fixture
+def engine_of(url_of: Callable[[str], sa.engine.URL]) -> Iterator[Callable[..., Any]]:
+    """Makes engines (async ones for async drivers) with a table ``dbv_item`` of ten rows, and disposes of them."""
+    made: list[Any] = []
+
+    def engine(driver: str, *, table: bool = True, **options: Any) -> Any:
+        if driver in ("aiosqlite", "asyncpg", "aiomysql"):
+            from sqlalchemy.ext.asyncio import create_async_engine
+
+            return create_async_engine(url_of(driver), **options)
+        one = sa.create_engine(url_of(driver), **options)
+        made.append(one)
+        if table:
+            fill(one)
+        return one
+
+    yield engine
+    for one in made:
+        one.dispose()
+
+
+METADATA = sa.MetaData()
+ITEM = sa.Table(
+    "dbv_item",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String(50), unique=True),
+    sa.Column("price", sa.Integer),
+)
+
+
+def fill(engine: Any) -> None:
+    """Make ``dbv_item`` anew, with ten rows."""
+    with engine.begin() as connection:
+        METADATA.drop_all(connection)
+        METADATA.create_all(connection)
+        connection.execute(ITEM.insert(), [{"id": n, "name": f"name {n}", "price": n * 10} for n in range(1, 11)])
+
+
+@pytest.fixture
+def item() -> sa.Table:
+    """The table ``dbv_item``."""
+    return ITEM
