@@ -120,9 +120,7 @@ class Database:
 
     def _forget_oldest(self) -> None:
         for kept in (self.single, self.literal, self.batch):
-            while kept and (
-                len(kept) > self._config.max_statements or self._characters > MOST_REMEMBERED_CHARACTERS
-            ):
+            while kept and (len(kept) > self._config.max_statements or self._characters > MOST_REMEMBERED_CHARACTERS):
                 try:
                     oldest = next(iter(kept))
                     del kept[oldest]

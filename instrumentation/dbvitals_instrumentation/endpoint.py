@@ -80,7 +80,9 @@ def _from_query(url: Any, port: int | None, database: str | None) -> tuple[str |
     return host or None, port, database
 
 
-def _from_connection(connection: Any, port: int | None, database: str | None) -> tuple[str | None, int | None, str | None]:
+def _from_connection(
+    connection: Any, port: int | None, database: str | None
+) -> tuple[str | None, int | None, str | None]:
     """What the driver's connection says of its server, without asking the server."""
     connection = getattr(connection, "_connection", connection)  # SQLAlchemy's adapters around async drivers
     info = getattr(connection, "info", None)

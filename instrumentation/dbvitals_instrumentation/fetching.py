@@ -72,7 +72,7 @@ orphans = Orphans()
 def _counted(base: type[Any]) -> type[Any]:
     """A fetch strategy of SQLAlchemy that counts: ``ended`` hears of the result's end, or of its last reference."""
 
-    class Counted(base):
+    class Counted(base):  # type: ignore[misc]
         __slots__ = ("busy", "ended", "inside", "rows")
 
         def __init__(self, ended: Ended | None, *args: Any, **options: Any) -> None:
@@ -169,11 +169,12 @@ class CountedFetch(_counted(_cursor.CursorFetchStrategy)):  # type: ignore[misc]
 
     def yield_per(self, result: Any, dbapi_cursor: Any, num: int) -> None:
         """Go on in batches of ``num`` rows, as the default strategy does, and go on counting."""
-        ended, self.ended = self.ended, None
+        mine: Any = self
+        ended, mine.ended = mine.ended, None
         buffered = CountedBufferedFetch(
             ended, dbapi_cursor, {"max_row_buffer": num}, growth_factor=0, initial_buffer=collections.deque()
         )
-        buffered.rows, buffered.busy = self.rows, self.busy
+        buffered.rows, buffered.busy = mine.rows, mine.busy
         result.cursor_strategy = buffered
 
 
@@ -189,4 +190,3 @@ def count_rows(context: Any, ended: Ended) -> bool:
     else:
         context.cursor_fetch_strategy = CountedFetch(ended)
     return True
-

@@ -97,7 +97,7 @@ class BufferedHistograms:
             series.waiting.clear()
 
     def _record_now(self, series: Series, values: tuple[float | None, ...], span: SpanContext | None) -> None:
-        for instrument, value in zip(self._instruments, values):
+        for instrument, value in zip(self._instruments, values, strict=True):
             if value is not None:
                 _record(instrument, value, series.attributes, span)
 
@@ -109,14 +109,14 @@ class BufferedHistograms:
                 span, time, values = waiting.popleft()
             except IndexError:  # another thread merges too
                 break
-            for group, value in zip(measured, values):
+            for group, value in zip(measured, values, strict=True):
                 if value is not None:
                     group.append((value, span, time))
         targets = series.targets
         if targets is None or targets.storages is not self._sdk._reader_storages:  # a reader came or went
             targets = Targets(self._sdk._reader_storages, (None,) * len(self._instruments))
         found: list[tuple[Any, ...] | None] = []
-        for instrument, aggregations, group in zip(self._instruments, targets.aggregations, measured):
+        for instrument, aggregations, group in zip(self._instruments, targets.aggregations, measured, strict=True):
             if group and aggregations is None:
                 value, span, _ = group.pop(0)
                 _record(instrument, value, series.attributes, span)
@@ -173,7 +173,7 @@ def _add_to_buckets(aggregation: Any, attributes: Attributes, group: list[Measur
     reservoir = getattr(aggregation, "_reservoir", None)
     if reservoir is None:
         return
-    for value, span, time in dict(zip(buckets, group)).values():
+    for value, span, time in dict(zip(buckets, group, strict=True)).values():
         if span is not None:
             context = spans.current(span)
             if sampled(value, time, attributes, context):
@@ -201,9 +201,7 @@ def _consumer_of(instrument: object) -> object | None:
     if not type(instrument).__module__.startswith("opentelemetry.sdk.metrics"):
         return None
     consumer = getattr(instrument, "_measurement_consumer", None)
-    known = hasattr(consumer, "_reader_storages") and hasattr(
-        getattr(consumer, "_sdk_config", None), "exemplar_filter"
-    )
+    known = hasattr(consumer, "_reader_storages") and hasattr(getattr(consumer, "_sdk_config", None), "exemplar_filter")
     return consumer if known else None
 
 

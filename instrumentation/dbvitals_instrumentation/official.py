@@ -34,9 +34,7 @@ def enrich(span: Span, attributes: Mapping[str, Any]) -> None:
         return
     present = getattr(span, "attributes", None) or {}
     text = attributes.get(semconv.DB_QUERY_TEXT)
-    added = {
-        name: value for name, value in attributes.items() if name not in present or name == semconv.DB_QUERY_TEXT
-    }
+    added = {name: value for name, value in attributes.items() if name not in present or name == semconv.DB_QUERY_TEXT}
     if text is not None and semconv.OLD_DB_STATEMENT in present:
         added[semconv.OLD_DB_STATEMENT] = text
     span.set_attributes(added)

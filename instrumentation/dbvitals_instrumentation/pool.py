@@ -30,6 +30,8 @@ from dbvitals_instrumentation.telemetry import SUPPRESS, Telemetry
 
 MOST_CONNECTING = 10_000
 
+_ENGINE: Any = Engine  # whose method is replaced
+
 
 class Pool:
     """What is known of one pool, beside what it knows itself."""
@@ -90,12 +92,13 @@ class PoolWatch:
         self._config = config
         self._scope = scope
         self._spans = config.pool_spans
-        self._pools: dict[int, Pool | None] = {}  # by the id of SQLAlchemy's pool
+        self._pools: dict[int, Pool] = {}  # by the id of SQLAlchemy's pool
+        self._passed_over: set[int] = set()  # ids of pools that are not to be watched
         self._by_engine: weakref.WeakKeyDictionary[Any, Pool] = weakref.WeakKeyDictionary()  # by dialect
         self._connecting: dict[int, int] = {}
         self._lock = threading.Lock()
         self._original: Callable[[Engine], Any] | None = None
-        self._listeners = {
+        self._listeners: dict[str, Callable[..., None]] = {
             "do_connect": self._on_do_connect,
             "connect": self._on_connect,
             "checkin": self._on_checkin,
@@ -115,7 +118,7 @@ class PoolWatch:
             return check_out(original, engine, *args, **kwargs)
 
         self._wrapper = raw_connection
-        Engine.raw_connection = raw_connection  # type: ignore[method-assign]
+        _ENGINE.raw_connection = raw_connection
         for name, listener in self._listeners.items():
             event.listen(Engine, name, listener)
         for name, source in (
@@ -130,16 +133,15 @@ class PoolWatch:
     def uninstall(self) -> None:
         """Leave everything as it was found."""
         if self._original is not None and Engine.raw_connection is self._wrapper:
-            Engine.raw_connection = self._original  # type: ignore[method-assign]
+            _ENGINE.raw_connection = self._original
         for name, listener in self._listeners.items():
             event.remove(Engine, name, listener)
         self._pools.clear()
+        self._passed_over.clear()
 
     def forget_unwatched(self) -> None:
         """Look again at pools that were passed over: the scope has grown."""
-        with self._lock:
-            for key in [key for key, pool in self._pools.items() if pool is None]:
-                del self._pools[key]
+        self._passed_over.clear()
 
     # --- checkouts ----------------------------------------------------------------------------------------------
 
@@ -148,12 +150,11 @@ class PoolWatch:
             above = context_api.get_current()
             if above.get(SUPPRESS):
                 return original(engine, *args, **kwargs)
-            known = self._pools.get(id(engine.pool), False)
-            pool = self._adopt(engine) if known is False else known
+            pool = self._pools.get(id(engine.pool)) or self._adopt(engine)
         except Exception as error:
             guard.fault("pool.begin", error)
             return original(engine, *args, **kwargs)
-        if not pool:
+        if pool is None:
             return original(engine, *args, **kwargs)
         pool.pending.append(None)
         start, started = time_ns(), perf_counter_ns()
@@ -204,7 +205,14 @@ class PoolWatch:
             root = errors.root_of(error)
             late[semconv.ERROR_TYPE], description = errors.error_type(root), errors.description(root)
         return writer.write(
-            semconv.CHECKOUT_SPAN, SpanKind.INTERNAL, pool.span_attributes, late, start, start + took, above, description
+            semconv.CHECKOUT_SPAN,
+            SpanKind.INTERNAL,
+            pool.span_attributes,
+            late,
+            start,
+            start + took,
+            above,
+            description,
         )
 
     # --- pools --------------------------------------------------------------------------------------------------
@@ -212,20 +220,28 @@ class PoolWatch:
     def _adopt(self, engine: Engine) -> Pool | None:
         """Get to know the pool of an engine, if it is to be watched."""
         raw = engine.pool
+        key = id(raw)
+        if key in self._passed_over:
+            return None
         with self._lock:
-            known = self._pools.get(id(raw), False)
-            if known is not False:
+            known = self._pools.get(key)
+            if known is not None:
                 return known
-            pool = None
-            if engine.dialect in self._scope:
-                pool = self._by_engine.get(engine.dialect)
-                if pool is None:
-                    pool = self._by_engine[engine.dialect] = Pool(raw, self._name(engine))
-                else:  # after Engine.dispose
-                    pool.replace(raw)
-            self._pools[id(raw)] = pool
-        weakref.finalize(raw, self._pools.pop, id(raw), None).atexit = False
-        return pool
+            weakref.finalize(raw, self._forget, key).atexit = False
+            if engine.dialect not in self._scope:
+                self._passed_over.add(key)
+                return None
+            pool = self._by_engine.get(engine.dialect)
+            if pool is None:
+                pool = self._by_engine[engine.dialect] = Pool(raw, self._name(engine))
+            else:  # after Engine.dispose
+                pool.replace(raw)
+            self._pools[key] = pool
+            return pool
+
+    def _forget(self, key: int) -> None:
+        self._pools.pop(key, None)
+        self._passed_over.discard(key)
 
     def _name(self, engine: Engine) -> str:
         """The pool's own name or the server's, unique among the pools that live."""

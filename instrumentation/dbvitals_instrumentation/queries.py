@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from time import perf_counter_ns, time_ns
 from typing import Any
@@ -59,7 +59,8 @@ class QueryWatch:
         self._telemetry = telemetry
         self._config = config
         self._scope = scope
-        self._databases: dict[int, Database | None] = {}
+        self._databases: dict[int, Database] = {}  # by the id of a dialect
+        self._passed_over: set[int] = set()  # ids of dialects that are not to be watched
         self._lock = threading.Lock()
         self._silence = Silence()
         self._budget = Budget(config.max_fingerprints)
@@ -69,7 +70,7 @@ class QueryWatch:
         self._plain = config.suppress_nested and not config.sqlcommenter
         self._live = self._spans and (config.sqlcommenter or not config.suppress_nested)
         self._caller = {"off": 0, "sampled": 1, "always": 2}[config.caller]
-        self._listeners = {
+        self._listeners: dict[str, Callable[..., bool | None]] = {
             "do_execute": self._on_execute,
             "do_executemany": self._on_executemany,
             "do_execute_no_params": self._on_execute_no_params,
@@ -92,6 +93,7 @@ class QueryWatch:
         orphans.settle()
         orphans.unwatch()
         self._databases.clear()
+        self._passed_over.clear()
 
     # Listeners: each does what SQLAlchemy would do next, and returns True to say that it is done.
 
@@ -115,10 +117,8 @@ class QueryWatch:
                 return None
             if orphans:
                 orphans.settle()
-            database = self._databases.get(id(dialect), False)
-            if database is False:
-                database = self._adopt(context)
-            if not database:
+            database = self._databases.get(id(dialect)) or self._adopt(context)
+            if database is None:
                 return None
             execution = self._begin(database, above, statement, parameters, context, many)
             if self._plain:
@@ -283,25 +283,30 @@ class QueryWatch:
     def _adopt(self, context: Any) -> Database | None:
         """Get to know the database of an execution, if it is to be watched."""
         dialect = context.dialect
+        key = id(dialect)
+        if key in self._passed_over:
+            return None
         with self._lock:
-            known = self._databases.get(id(dialect), False)
-            if known is not False:
+            known = self._databases.get(key)
+            if known is not None:
                 return known
-            database = None
-            if dialect in self._scope:
-                connection = getattr(context.root_connection, "connection", None)
-                raw = getattr(connection, "dbapi_connection", None) or getattr(connection, "connection", None)
-                endpoint = endpoint_of(context.engine, raw)
-                database = Database(dialect, endpoint, self._config, self._budget, self._remember)
-            self._databases[id(dialect)] = database
-        weakref.finalize(dialect, self._databases.pop, id(dialect), None).atexit = False
-        return database
+            weakref.finalize(dialect, self._forget, key).atexit = False
+            if dialect not in self._scope:
+                self._passed_over.add(key)
+                return None
+            connection = getattr(context.root_connection, "connection", None)
+            raw = getattr(connection, "dbapi_connection", None) or getattr(connection, "connection", None)
+            database = Database(dialect, endpoint_of(context.engine, raw), self._config, self._budget, self._remember)
+            self._databases[key] = database
+            return database
+
+    def _forget(self, key: int) -> None:
+        self._databases.pop(key, None)
+        self._passed_over.discard(key)
 
     def forget_unwatched(self) -> None:
         """Look again at dialects that were passed over: the scope has grown."""
-        with self._lock:
-            for key in [key for key, database in self._databases.items() if database is None]:
-                del self._databases[key]
+        self._passed_over.clear()
 
     def _remember(self, statement: Statement) -> None:
         if len(self._info) < 4 * self._config.max_fingerprints:

@@ -81,7 +81,8 @@ class SdkSpanWriter(ApiSpanWriter):
 
     def __init__(self, tracer: Any) -> None:
         super().__init__(tracer)
-        from opentelemetry.sdk.trace import BoundedAttributes, ReadableSpan
+        from opentelemetry.attributes import BoundedAttributes
+        from opentelemetry.sdk.trace import ReadableSpan
 
         self._readable_span = ReadableSpan
         self._bounded = BoundedAttributes
@@ -203,7 +204,12 @@ def _follows(sampler: Any) -> tuple[bool, bool, bool, bool]:
         return (True, True, True, True)
     if type(sampler) is not ParentBased:
         return (False, False, False, False)
-    names = ("_local_parent_not_sampled", "_local_parent_sampled", "_remote_parent_not_sampled", "_remote_parent_sampled")
+    names = (
+        "_local_parent_not_sampled",
+        "_local_parent_sampled",
+        "_remote_parent_not_sampled",
+        "_remote_parent_sampled",
+    )
     return tuple(getattr(sampler, name, None) is ALWAYS_ON for name in names)  # type: ignore[return-value]
 
 

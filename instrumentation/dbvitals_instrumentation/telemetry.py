@@ -16,6 +16,7 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, NoOpMeter, NoO
 from opentelemetry.trace import TracerProvider
 
 from dbvitals_instrumentation import guard, semconv
+from dbvitals_instrumentation.counter import BufferedCounter
 from dbvitals_instrumentation.histogram import BufferedHistograms, Spec
 from dbvitals_instrumentation.spans import SpanWriter, span_writer
 
@@ -52,7 +53,8 @@ class Instruments:
             meter, Spec(semconv.CONNECTION_WAIT_TIME, seconds, "Time to obtain a connection from the pool.", buckets)
         )
         self.use_time = BufferedHistograms(
-            meter, Spec(semconv.CONNECTION_USE_TIME, seconds, "Time from borrowing a connection to its return.", buckets)
+            meter,
+            Spec(semconv.CONNECTION_USE_TIME, seconds, "Time from borrowing a connection to its return.", buckets),
         )
         self.cache_duration = BufferedHistograms(
             meter, Spec(semconv.CACHE_OPERATION_DURATION, seconds, "Duration of cache operations.", buckets)
@@ -64,8 +66,8 @@ class Instruments:
         self.invalidations = meter.create_counter(
             semconv.CONNECTION_INVALIDATIONS, semconv.INVALIDATIONS, "Connections that were thrown away as broken."
         )
-        self.cache_requests = meter.create_counter(
-            semconv.CACHE_REQUESTS, semconv.REQUESTS, "Reads of a cache by their result."
+        self.cache_requests = BufferedCounter(
+            meter.create_counter(semconv.CACHE_REQUESTS, semconv.REQUESTS, "Reads of a cache by their result.")
         )
         for name, unit, text in (
             (semconv.CONNECTION_COUNT, semconv.CONNECTIONS, "Connections by state."),
@@ -84,11 +86,13 @@ class Instruments:
         """Merge every measurement that waits."""
         for histograms in self._buffered:
             histograms.flush()
+        self.cache_requests.flush()
 
     def clear(self) -> None:
         """Drop every measurement that waits (in a forked child, which reports its own)."""
         for histograms in self._buffered:
             histograms.clear()
+        self.cache_requests.clear()
 
     def _flush_then_faults(self, _options: CallbackOptions) -> Iterable[Observation]:
         try:

@@ -92,4 +92,5 @@ def _configure_sdk() -> None:
 
     os.environ.setdefault("OTEL_TRACES_EXPORTER", "otlp")
     os.environ.setdefault("OTEL_METRICS_EXPORTER", "otlp")
-    _OTelSDKConfigurator().configure()
+    configurator: Any = _OTelSDKConfigurator
+    configurator().configure()

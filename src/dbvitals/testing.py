@@ -1,8 +1,8 @@
 """For tests of services: what dbvitals observed, in memory.
 
-    with dbvitals.testing.observe() as seen:
-        my_service.list_orders()
-    assert [span.name for span in seen.spans()] == ["SELECT orders"]
+with dbvitals.testing.observe() as seen:
+    my_service.list_orders()
+assert [span.name for span in seen.spans()] == ["SELECT orders"]
 """
 
 from __future__ import annotations

@@ -31,7 +31,9 @@ def use(engine: Any) -> list[Any]:
     """What an application does, and all that it gets."""
     got: list[Any] = []
     with engine.connect() as connection:
-        got.append(connection.execute(sa.text("SELECT id FROM dbv_item WHERE id < :n ORDER BY id"), {"n": 4}).fetchall())
+        got.append(
+            connection.execute(sa.text("SELECT id FROM dbv_item WHERE id < :n ORDER BY id"), {"n": 4}).fetchall()
+        )
         got.append(connection.execute(sa.text("SELECT 1")).scalar())
         try:
             connection.execute(sa.text("SELECT nonsense FROM nowhere"))

@@ -57,7 +57,9 @@ def points(reader: InMemoryMetricReader) -> list[dict[str, Any]]:
 VIEWS: dict[str, list[View]] = {
     "default": [],
     "boundaries": [View(instrument_name="m", aggregation=ExplicitBucketHistogramAggregation([0.5, 2]))],
-    "without min and max": [View(instrument_name="m", aggregation=ExplicitBucketHistogramAggregation([1], record_min_max=False))],
+    "without min and max": [
+        View(instrument_name="m", aggregation=ExplicitBucketHistogramAggregation([1], record_min_max=False))
+    ],
     "exponential": [View(instrument_name="m", aggregation=ExponentialBucketHistogramAggregation())],
     "sum": [View(instrument_name="m", aggregation=SumAggregation())],
     "fewer attributes": [View(instrument_name="m", attribute_keys={"a"})],

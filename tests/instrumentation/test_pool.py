@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from collections.abc import Callable
@@ -67,7 +68,10 @@ def test_waiting_creating_and_using_are_measured(seen: testing.Seen, engine_of: 
     for _ in range(5):
         with engine.connect():
             pass
-    assert [seen.points(name)[0].count for name in (semconv.CONNECTION_WAIT_TIME, semconv.CONNECTION_USE_TIME)] == [5, 5]
+    assert [seen.points(name)[0].count for name in (semconv.CONNECTION_WAIT_TIME, semconv.CONNECTION_USE_TIME)] == [
+        5,
+        5,
+    ]
     assert seen.points(semconv.CONNECTION_CREATE_TIME)[0].count == 1
 
 
@@ -237,10 +241,8 @@ class Worker(threading.Thread):
         choice = self.random.random()
         if choice < 0.5 or not self.held:
             if len(self.held) < 2:
-                try:
+                with contextlib.suppress(sa.exc.TimeoutError):
                     self.held.append(self.engine.connect())
-                except sa.exc.TimeoutError:
-                    pass
         elif choice < 0.9:
             self.held.pop().close()
         elif choice < 0.94:

@@ -240,9 +240,7 @@ def test_time_that_the_application_takes_between_rows_is_not_the_databases(
     assert span.end_time - span.start_time < whole / 2
 
 
-def test_a_result_that_is_dropped_unread_still_has_its_span(
-    seen: testing.Seen, engine_of: Callable[..., Any]
-) -> None:
+def test_a_result_that_is_dropped_unread_still_has_its_span(seen: testing.Seen, engine_of: Callable[..., Any]) -> None:
     engine = engine_of("sqlite")
     seen.clear()
     with engine.connect() as connection:
@@ -332,22 +330,20 @@ def test_orm_queries_are_spans_below_the_request(
     seen: testing.Seen, engine_of: Callable[..., Any], item: sa.Table
 ) -> None:
     engine = engine_of("sqlite")
-    Item = type("Item", (), {})
-    sa.orm.registry().map_imperatively(Item, item)
+    mapped = type("Item", (), {})
+    sa.orm.registry().map_imperatively(mapped, item)
     seen.clear()
     with (
         seen.tracer_provider.get_tracer("app").start_as_current_span("GET /items") as request,
         Session(engine) as session,
     ):
-        assert session.get(Item, 3).name == "name 3"
+        assert session.get(mapped, 3).name == "name 3"
     span = seen.spans("SELECT dbv_item")[0]
     assert span.parent.span_id == request.get_span_context().span_id
     assert span.context.trace_id == request.get_span_context().trace_id
 
 
-def test_caller_is_named_on_the_first_calls_of_a_statement(
-    seen: testing.Seen, engine_of: Callable[..., Any]
-) -> None:
+def test_caller_is_named_on_the_first_calls_of_a_statement(seen: testing.Seen, engine_of: Callable[..., Any]) -> None:
     engine = engine_of("sqlite")
     seen.clear()
     with engine.connect() as connection:

@@ -45,9 +45,8 @@ def test_nothing_remains_of_us(engine_of: Callable[..., Any]) -> None:
     assert Dialect._has_events is False
     before = everything(engine)
     for _ in range(2):
-        with testing.observe():
-            with engine.connect() as connection:
-                connection.execute(sa.text("SELECT 1")).all()
+        with testing.observe(), engine.connect() as connection:
+            connection.execute(sa.text("SELECT 1")).all()
         assert everything(engine) == before
 
 

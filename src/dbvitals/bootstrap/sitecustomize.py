@@ -10,10 +10,9 @@ def _start() -> None:
 
         import dbvitals  # noqa: F401
     except ImportError as error:
-        print(
+        sys.stderr.write(
             f"dbvitals: {sys.executable} cannot import it ({error}), so this process is not watched. "
-            f"Mend: {sys.executable} -m pip install dbvitals",
-            file=sys.stderr,
+            f"Mend: {sys.executable} -m pip install dbvitals\n"
         )
         return
     kept = os.environ.get("PYTHONPATH")

@@ -33,7 +33,8 @@ def run(command: list[str], report_json: Path | None = None) -> int:
     wanted = report_json is not None or not exports
     with tempfile.TemporaryDirectory(prefix="dbvitals-") as folder:
         environ = child_environment(os.environ, Path(folder) if wanted else None)
-        code = _wait(subprocess.Popen([executable, *command[1:]], env=environ))
+        process = subprocess.Popen([executable, *command[1:]], env=environ)  # noqa: S603 - the user's own command
+        code = _wait(process)
         if wanted:
             _report(Path(folder), report_json, printed=not exports)
     return code
@@ -41,7 +42,9 @@ def run(command: list[str], report_json: Path | None = None) -> int:
 
 def exports_somewhere(environ: Mapping[str, str]) -> bool:
     """Whether the environment names a place for telemetry to go, so that the SDK's exporters are to be on."""
-    if any(environ.get(name) for name in environ if name.startswith("OTEL_EXPORTER_OTLP") and name.endswith("ENDPOINT")):
+    if any(
+        environ.get(name) for name in environ if name.startswith("OTEL_EXPORTER_OTLP") and name.endswith("ENDPOINT")
+    ):
         return True
     chosen = [environ.get(f"OTEL_{signal}_EXPORTER", "none") for signal in _SIGNALS]
     return any(exporter not in ("", "none") for exporter in chosen)
