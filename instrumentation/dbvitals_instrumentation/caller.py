@@ -14,10 +14,7 @@ from dbvitals_instrumentation import semconv
 MOST_FRAMES = 80
 
 _STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"].replace("\\", "/") + "/"
-_OURSELVES = tuple(
-    str(path.parent).replace("\\", "/") + "/dbvitals"
-    for path in (Path(__file__).parent, Path(__file__).parents[2] / "src" / "dbvitals")
-)
+_OURSELVES = str(Path(__file__).parent).replace("\\", "/") + "/"
 _CARRIERS = frozenset(
     ("sqlalchemy", "sqlmodel", "flask_sqlalchemy", "redis", "fakeredis", "greenlet", "wrapt", "opentelemetry")
     + ("ddtrace", "sentry_sdk", "dbvitals_instrumentation", "dbvitals_optimizers", "starlette", "anyio", "gevent")

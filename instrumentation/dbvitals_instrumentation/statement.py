@@ -123,16 +123,16 @@ _GRAMMAR = r"""
     | (?<!{part})(?<!@)@{part}+
     | __\[POSTCOMPILE_[^\[\]]*\]
   )
+  | (?P<line>{line}|\Z) | (?P<block>/\*)
   | (?P<variable>@@{start}{part}* | (?<!{part})(?<![\])"'`?#])\#\#?{start}{part}*)
   | (?P<name>
       (?:[uU]&)?"[^"]*(?:""[^"]*)*" | `[^`]*(?:``[^`]*)*`
     | (?<!{part})(?<![\])"`?])\[{start}[\w\ $\#.]*\]
   )
   | (?P<open>\() | (?P<bracket>\[) | (?P<close>[)\]]) | (?P<semicolon>;[\s;]*)
-  | (?P<line>{line}) | (?P<block>/\*)
   | (?P<broken>["`].*)
   | (?P<cast>::) | (?P<star>\*(?!(?!/\*)[<>=!~^&|*/])) | (?P<operator>
-      := | ->>? | \#>>? | \#- | \?[|&] | @[>?@] | <@ | <[-\#]> | %% | (?:(?!/\*)[<>=!~^&|*/])+ | .
+      := | ->>? | \#>>? | \#- | \?[|&] | @[>?@] | <@ | <[-\#]> | %% | (?:(?!/\*)[<>=!~^&|*/])+ | [^\s\x00-\x1f]
   )
 )
 """
@@ -526,7 +526,9 @@ class _Summary:
         if kind == "name":
             return self._name(scope, raw)
         if kind == "value":
-            if scope.expect and before != "top":
+            if scope.op in _DYNAMIC:
+                scope.start = False
+            elif scope.expect and before != "top":
                 if scope.op == "select" and scope.expect == "sink":
                     scope.expect = ""  # a variable
                 else:

@@ -16,6 +16,7 @@ from dbvitals_instrumentation.config import Config
 
 BOOTSTRAP = Path(__file__).parent.parent / "bootstrap"
 _SIGNALS = ("TRACES", "METRICS", "LOGS")
+_DISABLED = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 
 
 def run(command: list[str], report_json: Path | None = None) -> int:
@@ -25,7 +26,7 @@ def run(command: list[str], report_json: Path | None = None) -> int:
         ConfigError: the environment's settings cannot be read; nothing was started.
         FileNotFoundError: there is no such command; the message says so.
     """
-    Config.from_environment()
+    config = Config.from_environment()
     executable = shutil.which(command[0])
     if executable is None:
         raise FileNotFoundError(_unknown(command[0]))
@@ -33,6 +34,8 @@ def run(command: list[str], report_json: Path | None = None) -> int:
     wanted = report_json is not None or not exports
     with tempfile.TemporaryDirectory(prefix="dbvitals-") as folder:
         environ = child_environment(os.environ, Path(folder) if wanted else None)
+        if config.query_spans == "auto":  # it would only be taken out again, and refuses SQLAlchemy 2.1 aloud
+            environ[_DISABLED] = ",".join(filter(None, [environ.get(_DISABLED), "sqlalchemy"]))
         process = subprocess.Popen([executable, *command[1:]], env=environ)  # noqa: S603 - the user's own command
         code = _wait(process)
         if wanted:
