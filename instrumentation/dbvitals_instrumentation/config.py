@@ -61,7 +61,7 @@ class Config:
     redis: bool = _setting(True, "Watch redis-py clients.")
     redis_spans: bool = _setting(True, "A span for each Redis command or pipeline.")
     redis_metrics: bool = _setting(
-        True, "Switch on metrics of redis-py's own (7.1 and later): errors, time-outs, client-side caching."
+        True, "Switch on metrics of redis-py's own (7.2 and later): errors, time-outs, client-side caching."
     )
     max_fingerprints: int = _setting(
         200, "How many queries keep metric series of their own; the cheaper rest shares `other`.", at_least=1
