@@ -1,10 +1,9 @@
 """Histograms that cost the caller one append: measurements wait with their series and are merged at collection.
 
-The SDK's ``Histogram.record`` cleans and hashes the attributes of every measurement. Here the first measurement of a
-series goes through the plain API, which makes its aggregations (one for each reader and view); later ones wait, and
-``flush``, called by an observable instrument at each collection, adds them to those same aggregations under their own
-locks. So views, temporality, exemplars and every reader see what the API would have given them. Histograms whose
-provider is not the SDK's use the API for each measurement.
+The SDK's ``Histogram.record`` cleans and hashes the attributes of every measurement. Here measurements wait, and
+``flush``, called by an observable instrument at each collection, adds them to the SDK's own aggregations (one for each
+reader and view) under the SDK's own locks. So views, temporality, exemplars and every reader see what the API would
+have given them. Histograms whose provider is not the SDK's use the API for each measurement.
 """
 
 from __future__ import annotations
@@ -28,6 +27,8 @@ MOST_WAITING = 256
 
 Waiting = tuple["SpanContext | None", int, tuple["float | None", ...]]
 Measured = tuple[float, "SpanContext | None", int]
+Matches = tuple[tuple[Any, object], ...]
+"""The SDK's matches of an instrument with a reader and a view, and the key of a series in each."""
 
 
 class Series:
@@ -44,10 +45,10 @@ class Series:
 
 @dataclass(frozen=True)
 class Targets:
-    """The SDK's aggregations of one series, for each histogram, as long as the provider's readers stay the same."""
+    """Where the SDK keeps the aggregations of one series, for each histogram, while the readers stay the same."""
 
     storages: object
-    aggregations: tuple[tuple[Any, ...] | None, ...]  # None: not made yet
+    matches: tuple[Matches, ...]
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,11 @@ class BufferedHistograms:
         elif self._sdk is None:
             self._record_now(series, values, span)
         else:
+            former = series.ready
+            if former is not None:  # another provider's, and what waits is its
+                former._merge(series)
+                former._series.discard(series)
             series.targets = None
-            series.waiting.clear()
             series.ready = self
             self._series.add(series)
             series.waiting.append((span, time, values))
@@ -112,47 +116,43 @@ class BufferedHistograms:
             for group, value in zip(measured, values, strict=True):
                 if value is not None:
                     group.append((value, span, time))
-        targets = series.targets
-        if targets is None or targets.storages is not self._sdk._reader_storages:  # a reader came or went
-            targets = Targets(self._sdk._reader_storages, (None,) * len(self._instruments))
-        found: list[tuple[Any, ...] | None] = []
-        for instrument, aggregations, group in zip(self._instruments, targets.aggregations, measured, strict=True):
-            if group and aggregations is None:
-                value, span, _ = group.pop(0)
-                _record(instrument, value, series.attributes, span)
-                aggregations = self._locate(instrument, series.attributes)
-                if aggregations is None:  # an SDK that keeps them elsewhere
-                    for value, span, _ in group:
-                        _record(instrument, value, series.attributes, span)
-                    group.clear()
-            for aggregation in aggregations or ():
-                if group:
-                    self._add(instrument, aggregation, series.attributes, group)
-            found.append(aggregations)
-        series.targets = Targets(targets.storages, tuple(found))
+        for number, (instrument, group) in enumerate(zip(self._instruments, measured, strict=True)):
+            if group and _is_enabled(instrument):
+                for match, key in self._matches(series)[number]:
+                    self._feed(instrument, match, key, series.attributes, group)
 
-    def _locate(self, instrument: Histogram, attributes: Attributes) -> tuple[Any, ...] | None:
-        aggregations: list[Any] = []
-        for storage in list(self._sdk._reader_storages.values()):
-            for match in storage._get_or_init_view_instrument_match(instrument):
-                aggregation = match._attributes_aggregation.get(_key(match, attributes))
-                if aggregation is None:
-                    return None
-                if type(aggregation).__name__ != "_DropAggregation":
-                    aggregations.append(aggregation)
-        return tuple(aggregations)
+    def _matches(self, series: Series) -> tuple[Matches, ...]:
+        """For each histogram, the readers' and views' places for a series, found anew when readers come or go."""
+        storages = self._sdk._reader_storages
+        if series.targets is None or series.targets.storages is not storages:
+            series.targets = Targets(
+                storages,
+                tuple(
+                    tuple(
+                        (match, _key(match, series.attributes))
+                        for storage in list(storages.values())
+                        for match in storage._get_or_init_view_instrument_match(instrument)
+                    )
+                    for instrument in self._instruments
+                ),
+            )
+        return series.targets.matches
 
-    def _add(self, instrument: Any, aggregation: Any, attributes: Attributes, group: list[Measured]) -> None:
+    def _feed(self, instrument: Any, match: Any, key: object, attributes: Attributes, group: list[Measured]) -> None:
+        """Add a group to its aggregation, under the lock that keeps a collection from replacing it meanwhile."""
         sampled = self._sdk._sdk_config.exemplar_filter.should_sample
-        if hasattr(aggregation, "_get_empty_bucket_counts"):
-            _add_to_buckets(aggregation, attributes, group, sampled)
-            return
-        from opentelemetry.sdk.metrics._internal.measurement import Measurement
-
-        for value, span, time in group:  # an exponential histogram, a sum: as the API would
+        while group:
+            with match._lock:
+                aggregation = match._attributes_aggregation.get(key)
+                if hasattr(aggregation, "_get_empty_bucket_counts"):
+                    _add_to_buckets(aggregation, attributes, group, sampled)
+                    return
+            # No aggregation yet, or one that is no explicit-bucket histogram: as the API would, one by one.
+            value, span, time = group[0]
             context = spans.current(span) if span is not None else Context()
-            measurement = Measurement(value, time, instrument, context, attributes)
-            aggregation.aggregate(measurement, sampled(value, time, attributes, context))
+            measurement = _measurement(value, time, instrument, context, attributes)
+            match.consume_measurement(measurement, sampled(value, time, attributes, context))
+            group = group[1:]
 
 
 def _add_to_buckets(aggregation: Any, attributes: Attributes, group: list[Measured], sampled: Any) -> None:
@@ -201,7 +201,11 @@ def _consumer_of(instrument: object) -> object | None:
     if not type(instrument).__module__.startswith("opentelemetry.sdk.metrics"):
         return None
     consumer = getattr(instrument, "_measurement_consumer", None)
-    known = hasattr(consumer, "_reader_storages") and hasattr(getattr(consumer, "_sdk_config", None), "exemplar_filter")
+    known = (
+        _measurement is not None
+        and hasattr(consumer, "_reader_storages")
+        and hasattr(getattr(consumer, "_sdk_config", None), "exemplar_filter")
+    )
     return consumer if known else None
 
 
@@ -214,8 +218,21 @@ def _key(match: Any, attributes: Attributes) -> object:
     return _hash_attributes(own) if _hash_attributes is not None else frozenset(own.items())
 
 
-_hash_attributes: Any
+def _is_enabled(instrument: Any) -> bool:
+    """Whether the meter's configuration lets the instrument measure."""
+    config = getattr(instrument, "_meter_config", None)
+    return bool(getattr(config, "is_enabled", True))
+
+
 try:
-    from opentelemetry.sdk.metrics._internal._view_instrument_match import _hash_attributes
+    from opentelemetry.sdk.metrics._internal import measurement as _sdk_measurement
+
+    _measurement: Any = _sdk_measurement.Measurement
+except ImportError:  # the API alone
+    _measurement = None
+try:
+    from opentelemetry.sdk.metrics._internal import _view_instrument_match as _sdk_match
+
+    _hash_attributes: Any = getattr(_sdk_match, "_hash_attributes", None)
 except ImportError:
     _hash_attributes = None

@@ -23,6 +23,7 @@ REPORT_FOLDER = "DBVITALS_REPORT_FOLDER"
 """Where `dbvitals run` collects what its processes saw; set by it, not by users."""
 
 _log = logging.getLogger("dbvitals")
+_recorded: metrics.MeterProvider | None = None  # not the global one where that takes no more readers
 
 
 def pre_instrument() -> None:
@@ -37,7 +38,8 @@ def pre_instrument() -> None:
         if folder:
             from dbvitals.recorder import Recorder
 
-            Recorder(Path(folder)).attach(trace.get_tracer_provider(), metrics.get_meter_provider())
+            global _recorded
+            _recorded = Recorder(Path(folder)).attach(trace.get_tracer_provider(), metrics.get_meter_provider())
     except Exception as error:
         guard.fault("auto.pre_instrument", error)
 
@@ -54,7 +56,7 @@ class DbvitalsInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignor
         if config is not None:
             watch.instrument(
                 tracer_provider=options.get("tracer_provider"),
-                meter_provider=options.get("meter_provider"),
+                meter_provider=options.get("meter_provider") or _recorded,
                 config=config,
             )
 

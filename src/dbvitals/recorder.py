@@ -4,15 +4,18 @@ Each process keeps one file, replaced atomically once a second while something c
 is killed loses a second at most. A forked child begins a file of its own, with empty totals.
 
 A fork copies locks as they are, so whoever forks first takes ours, lets what the SDK holds run into our totals, and
-gives them back afterwards, in parent and child.
+gives them back afterwards, in parent and child. The SDK's own locks may still come over locked, from a thread that the
+child does not have; so only our thread waits for them, and the end of a process waits for our thread a little while.
 """
 
 from __future__ import annotations
 
 import atexit
+import functools
 import json
 import multiprocessing.util
 import os
+import signal
 import sys
 import threading
 import time
@@ -27,14 +30,17 @@ from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from opentelemetry.trace import TracerProvider
 
 from dbvitals.meters import Meters
-from dbvitals.snapshot import Snapshot, to_json
+from dbvitals.snapshot import PoolTotals, Snapshot, to_json
 from dbvitals_instrumentation import guard
 from dbvitals_processors.workload import Workload, WorkloadProcessor
 
 INTERVAL = 1.0
 """Seconds between two snapshots."""
+PATIENCE = 2.0
+"""Seconds that a fork, or the end of a process, waits for us at most."""
 
-_MULTIPROCESSING = ("multiprocessing.util", "billiard.util")  # billiard is celery's
+_BILLIARD = "billiard.util"  # celery's multiprocessing, with the same hooks
+_FATAL = frozenset({"SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGABRT"})
 
 
 class Recorder:
@@ -53,7 +59,8 @@ class Recorder:
         self._lock = threading.RLock()
         self._running = False
         self._forked = False
-        self._registered: set[str] = set()
+        self._thread: threading.Thread
+        self._registered: list[Any] = []
         self._begin()
 
     def attach(self, tracer_provider: TracerProvider, meter_provider: MeterProvider) -> MeterProvider:
@@ -71,10 +78,11 @@ class Recorder:
             meter_provider = SdkMeterProvider([self._meters])
         self._running = True
         _recorders.add(self)
-        atexit.register(self.write)
+        atexit.register(self.finish)
+        _write_before_suicide()
         self._at_exit_of_children()
         self.write()
-        self._start_thread()
+        self._thread.start()
         return meter_provider
 
     def stop(self) -> None:
@@ -83,7 +91,16 @@ class Recorder:
         self._running = False
         self._wake.set()
         _recorders.discard(self)
-        atexit.unregister(self.write)
+        atexit.unregister(self.finish)
+
+    def finish(self) -> None:
+        """Have the thread write a last snapshot, as the process ends."""
+        if self._running and self._thread.is_alive():
+            self._ending = True
+            self._wake.set()
+            self._thread.join(PATIENCE)
+        else:
+            self.write()
 
     def write(self) -> None:
         """Write a snapshot if something has changed since the last one; never raises."""
@@ -98,10 +115,7 @@ class Recorder:
         """What this process has seen."""
         with self._lock:
             self._look()
-            pools = {
-                name: replace(pool, peak=max(pool.peak, pool.most or 0)) if pool.timeouts else pool
-                for name, pool in self._meters.pools.items()
-            }
+            pools = {name: _with_certain_peak(pool) for name, pool in self._meters.pools.items()}
             queries, caches, faults = tuple(self._workload.totals()), dict(self._meters.caches), guard.faults()
             return Snapshot(os.getpid(), self._started, self._clock(), queries, pools, caches, faults)
 
@@ -115,6 +129,8 @@ class Recorder:
         self._started = self._clock()
         self._file = self._folder / f"{os.getpid()}-{round(self._started * 1000)}.json"
         self._wake = threading.Event()
+        self._ending = False
+        self._thread = threading.Thread(target=self._run, args=(self._wake,), name="dbvitals-recorder", daemon=True)
         self._written: object = None
 
     def _write(self) -> None:
@@ -129,28 +145,29 @@ class Recorder:
 
     # --- the thread, and the ends of processes ------------------------------------------------------------------
 
-    def _start_thread(self) -> None:
-        threading.Thread(target=self._run, args=(self._wake,), name="dbvitals-recorder", daemon=True).start()
-
     def _run(self, wake: threading.Event) -> None:
         while not wake.wait(INTERVAL):
+            self.write()
+        if self._ending:
             self.write()
 
     def _at_exit_of_children(self) -> None:
         """Children of multiprocessing end without ``atexit``: their own finalizers are set when they begin."""
-        for name in _MULTIPROCESSING:
-            util: Any = sys.modules.get(name)
-            if util is not None and name not in self._registered:
-                self._registered.add(name)
+        utilities: tuple[Any, ...] = (multiprocessing.util, sys.modules.get(_BILLIARD))
+        for util in utilities:
+            if util is not None and util not in self._registered:
+                self._registered.append(util)
                 util.register_after_fork(self, _finalize_with(util))
 
     # --- forks --------------------------------------------------------------------------------------------------
 
-    def before_fork(self) -> None:
-        """Take the locks, with everything measured so far in our totals."""
-        self._lock.acquire()
+    def before_fork(self) -> bool:
+        """Take the locks, with everything measured so far in our totals; false where they cannot be had."""
+        if not self._lock.acquire(timeout=PATIENCE):
+            return False
         self._look()
         self._workload.lock.acquire()
+        return True
 
     def after_fork_in_parent(self) -> None:
         """Give them back."""
@@ -166,16 +183,41 @@ class Recorder:
             self._begin()
             self._forked = True
             self._at_exit_of_children()
-            self._start_thread()
+            self._thread.start()
         except Exception as error:
             guard.fault("recorder.after_fork", error)
 
 
+def _with_certain_peak(pool: PoolTotals) -> PoolTotals:
+    """Between two looks, more may have been in use than at either: one for a checkout, all for a time-out."""
+    certain = (pool.most or 1) if pool.timeouts else 1 if pool.waits.count else 0
+    return replace(pool, peak=max(pool.peak, certain))
+
+
 def _finalize_with(util: Any) -> Callable[[Recorder], None]:
     def finalize(recorder: Recorder) -> None:
-        util.Finalize(None, recorder.write, exitpriority=0)
+        util.Finalize(None, recorder.finish, exitpriority=0)
 
     return finalize
+
+
+def _write_before_suicide() -> None:
+    """Have a last snapshot before a process ends by a signal that it raises itself, as uvicorn's workers do."""
+    original = signal.raise_signal
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def raise_signal(signalnum: int, /) -> None:
+        try:
+            if signal.Signals(signalnum).name in _FATAL and signal.getsignal(signalnum) is signal.SIG_DFL:
+                for recorder in list(_recorders):
+                    recorder.finish()
+        except Exception as error:
+            guard.fault("recorder.raise_signal", error)
+        original(signalnum)
+
+    signal.raise_signal = raise_signal
 
 
 def _dump(snapshot: dict[str, Any]) -> str:
@@ -187,32 +229,29 @@ def _dump(snapshot: dict[str, Any]) -> str:
 
 _recorders: WeakSet[Recorder] = WeakSet()
 _forking = threading.Lock()
-_held: list[Recorder] = []
+_forked: list[tuple[Recorder, bool]] = []  # and whether its locks are ours
 
 
 def _before_fork() -> None:
     _forking.acquire()
-    _held[:] = _recorders
-    for recorder in _held:
-        recorder.before_fork()
+    _forked[:] = [(recorder, recorder.before_fork()) for recorder in _recorders]
 
 
 def _after_fork_in_parent() -> None:
-    for recorder in _held:
-        recorder.after_fork_in_parent()
-    _held.clear()
+    for recorder, locked in _forked:
+        if locked:
+            recorder.after_fork_in_parent()
+    _forked.clear()
     _forking.release()
 
 
 def _after_fork_in_child() -> None:
     global _forking
     _forking = threading.Lock()
-    for recorder in _held:
+    for recorder, _ in _forked:
         recorder.after_fork_in_child()
-    _held.clear()
+    _forked.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-    )
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

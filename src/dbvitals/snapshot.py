@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from operator import add
 from typing import Any
 
 from dbvitals_processors.workload import QueryTotals
@@ -40,12 +41,12 @@ class Waits:
         if not self.count:
             return other
         if self.bounds != other.bounds:  # a view of the application's set other bounds: one bucket is left
-            mine, theirs = ((wait.count,) for wait in (self, other))
-            merged: tuple[tuple[float, ...], tuple[int, ...]] = ((), (mine[0] + theirs[0],))
+            bounds: tuple[float, ...] = ()
+            counts: tuple[int, ...] = (self.count + other.count,)
         else:
-            merged = (self.bounds, tuple(map(sum, zip(self.counts, other.counts))))
+            bounds, counts = self.bounds, tuple(map(add, self.counts, other.counts))
         least, most = min(self.least, other.least), max(self.most, other.most)
-        return Waits(*merged, self.total + other.total, least, most)
+        return Waits(bounds, counts, self.total + other.total, least, most)
 
     def quantile(self, share: float) -> float | None:
         """The seconds that ``share`` (0 to 1) do not exceed, within a bucket by interpolation; ``None`` without any."""
@@ -68,7 +69,8 @@ class PoolTotals:
     Attributes:
         most: connections that it may open, ``None`` for no limit.
         used: connections in use when the snapshot was made.
-        peak: most connections that were seen in use, as often as snapshots are made; a time-out says that all were.
+        peak: most connections that were seen in use; a look is taken once a second, and what a checkout or a time-out
+            says of it counts, too.
         waits: seconds from asking for a connection to having it, for every checkout.
         created: connections made.
     """

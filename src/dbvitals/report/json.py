@@ -1,4 +1,6 @@
-"""The report as JSON, for programs. Keys are stable: within a ``format``, none is renamed, removed or given another unit.
+"""The report as JSON, for programs.
+
+Keys are stable: within a ``format``, none is renamed, removed or given another unit.
 
     format                    1
     started, until, duration  Unix times and their difference, in seconds
@@ -9,10 +11,10 @@
         calls, rows, errors, error_types {error.type: calls}
         seconds {total, mean, p50, p95, max}, share (of all queries' time, 0 to 1)
         caller                null, or {function, file, line}
-    pools[]                   name, processes, max (null: no limit), peak, used, checkouts, timeouts, invalidations, created,
-                              wait_seconds {total, p95, max}
-    caches[]                  name, tier, requests, hits, misses, bypasses, errors, hit_ratio (null: neither hit nor miss)
-    errors[]                  type, calls, queries (how many had it), summary, caller: of the query that had it most often
+    pools[]                   name, processes, max (null: no limit), peak, used, checkouts, timeouts, invalidations,
+                              created, wait_seconds {total, p95, max}
+    caches[]                  name, tier, requests, hits, misses, bypasses, errors, hit_ratio (null: no hits or misses)
+    errors[]                  type, calls, queries (how many had it), summary, caller (of the one that had it most)
     faults                    {site: count} of dbvitals itself
     unreadable                snapshots that could not be read
 """

@@ -1,4 +1,4 @@
-"""The report in a terminal: as wide as it is, from 80 columns on, with or without colour, never with a literal value."""
+"""The report in a terminal: as wide as it is, from 80 columns on, with or without colour; never a literal value."""
 
 from __future__ import annotations
 
@@ -32,7 +32,15 @@ class Cell(NamedTuple):
     """What stands in it, and whether it calls for a look."""
 
     text: str
-    style: str = ""
+    style: str = "default"
+
+
+class Row(NamedTuple):
+    """A row of a table: what it is about, its numbers, and remarks that stand below or beside it."""
+
+    name: str
+    cells: Sequence[Cell]
+    remarks: Sequence[str] = ()
 
 
 _QUERY_COLUMNS = (
@@ -52,7 +60,13 @@ _POOL_COLUMNS = (
     Column("p95 wait", 9),
     Column("timeouts", 9),
 )
-_CACHE_COLUMNS = (Column("requests", 9), Column("hits", 8), Column("misses", 8), Column("errors", 7), Column("hit ratio", 10))
+_CACHE_COLUMNS = (
+    Column("requests", 9),
+    Column("hits", 8),
+    Column("misses", 8),
+    Column("errors", 7),
+    Column("hit ratio", 10),
+)
 _ERROR_COLUMNS = (Column("calls", 7),)
 
 
@@ -62,13 +76,11 @@ def render(report: Report, console: Console) -> None:
     for line in _lines(report, width):
         if console.options.ascii_only:
             line.plain = line.plain.translate(_ASCII)  # one character for one, so that styles stay where they are
-        console.print(line, soft_wrap=not report.empty)
+        console.print(line, soft_wrap=True)
 
 
 def _lines(report: Report, width: int) -> Iterable[Text]:
-    yield _header(report)
-    if report.empty:
-        yield Text(_nothing(report))
+    yield Text(_nothing(report)) if report.empty else _header(report)
     if report.queries:
         yield from _queries(report.queries, width)
     if report.pools:
@@ -78,7 +90,7 @@ def _lines(report: Report, width: int) -> Iterable[Text]:
             "Caches",
             _CACHE_COLUMNS,
             [
-                (
+                Row(
                     f"{cache.name} ({cache.tier})" if cache.tier else cache.name,
                     (
                         Cell(count(cache.requests)),
@@ -102,7 +114,7 @@ def _lines(report: Report, width: int) -> Iterable[Text]:
 
 
 def _header(report: Report) -> Text:
-    facts = [seconds(report.duration), things(report.processes or report.watched, "process", "processes")]
+    facts = [seconds(report.duration), things(report.processes, "process", "processes")]
     if report.queries:
         facts.append(f"{things(report.calls, 'query', 'queries')} in {seconds(report.total)}")
     if report.failed:
@@ -113,12 +125,13 @@ def _header(report: Report) -> Text:
 def _nothing(report: Report) -> str:
     if not report.watched:
         return (
-            "Nothing was seen: no Python process loaded dbvitals. Start the program with the Python that dbvitals is "
+            "dbvitals saw nothing: no Python process loaded it. Start the program with the Python that dbvitals is "
             "installed in, without -I, -S or -E, and leave PYTHONPATH as it finds it."
         )
     return (
-        f"Nothing was seen: {things(report.watched, 'process was', 'processes were')} watched, but none sent a query "
-        "through SQLAlchemy or a command through redis-py. Give it some work to do (a request, a job) before it ends."
+        f"dbvitals saw nothing: it watched {things(report.watched, 'process', 'processes')} for "
+        f"{seconds(report.duration)}, and none sent a query through SQLAlchemy or a command through redis-py. "
+        "Give the program some work (a request, a job) before it ends."
     )
 
 
@@ -139,8 +152,8 @@ def _queries(queries: Sequence[Query], width: int) -> Iterable[Text]:
         notes = [_place(query.caller)] if query.caller else []
         if summaries[query.summary] > 1 and query.text:  # the summary alone does not tell them apart
             notes.append(_essence(query.text))
-        rows.append((query.summary, cells, *notes))
-    yield from _table("Queries by total time", _QUERY_COLUMNS, rows, width, notes="called from")
+        rows.append(Row(query.summary, cells, notes))
+    yield from _table("Queries by total time", _QUERY_COLUMNS, rows, width, beside="called from")
     rest = queries[MOST_QUERIES:]
     if rest:
         total = sum(query.total for query in rest)
@@ -153,7 +166,7 @@ def _pools(pools: Sequence[Pool], width: int) -> Iterable[Text]:
         full = pool.most is not None and pool.peak >= pool.most
         cells = (
             Cell("–" if pool.most is None else count(pool.most)),
-            Cell(count(pool.peak), "yellow" if full else ""),
+            Cell(count(pool.peak), "yellow" if full else "default"),
             Cell(count(pool.checkouts)),
             Cell(seconds(pool.waited)),
             Cell(seconds(pool.p95_wait)),
@@ -163,7 +176,8 @@ def _pools(pools: Sequence[Pool], width: int) -> Iterable[Text]:
         more = [things(pool.created, "connection") + " made"]
         if pool.invalidations:
             more.append(f"{count(pool.invalidations)} invalidated")
-        rows.append((name, cells, ", ".join((*more, f"longest wait {seconds(pool.longest_wait)}"))))
+        more.append(f"longest wait {seconds(pool.longest_wait)}")
+        rows.append(Row(name, cells, [", ".join(more)]))
     yield from _table("Connection pools", _POOL_COLUMNS, rows, width)
 
 
@@ -172,36 +186,32 @@ def _errors(errors: Sequence[Error], width: int) -> Iterable[Text]:
     for error in errors[:MOST_OTHERS]:
         others = f" and {things(error.queries - 1, 'other')}" if error.queries > 1 else ""
         place = f", {_place(error.caller)}" if error.caller else ""
-        rows.append((error.type, (_alarm(error.calls),), f"{error.summary}{others}{place}"))
+        rows.append(Row(error.type, (_alarm(error.calls),), [f"{error.summary}{others}{place}"]))
     yield from _table("Errors by type", _ERROR_COLUMNS, rows, width)
 
 
 def _table(
-    title: str,
-    columns: Sequence[Column],
-    rows: Iterable[tuple[str | tuple[Cell, ...], ...]],
-    width: int,
-    *,
-    notes: str = "",
+    title: str, columns: Sequence[Column], rows: Iterable[Row], width: int, *, beside: str = ""
 ) -> Iterable[Text]:
-    """A title line, then for each row its name, its numbers, and its notes: beside them where there is room."""
+    """A title line, then each row; a title for the first remark puts it beside the numbers where there is room."""
     numbers = sum(column.width for column in columns)
-    beside = min(60, width - numbers - 40) if notes and width >= WIDE else 0
-    room = min(width - numbers - beside, 60)
+    aside = min(60, width - numbers - 40) if beside and width >= WIDE else 0
+    room = min(width - numbers - aside, 60)
     head = "".join(f"{column.title:>{column.width}}" for column in columns)
     yield Text()
-    aside = f"  {notes}" if beside else ""
-    yield Text.assemble((f"{_cut(title, room):<{room}}", "bold"), (f"{head}{aside}", "dim"))
-    for name, cells, *remarks in rows:
-        line = Text(f"{_cut(str(name), room - 1):<{room}}", "cyan")
-        for column, cell in zip(columns, cells):
-            assert isinstance(cell, Cell)
-            line.append(f"{cell.text:>{column.width}}", cell.style or "default")
-        if beside and remarks:
-            line.append(f"  {_cut(str(remarks.pop(0)), beside - 2)}", "dim")
+    yield Text.assemble(
+        (f"{_cut(title, room):<{room}}", "bold"), (f"{head}  {beside if aside else ''}".rstrip(), "dim")
+    )
+    for row in rows:
+        line = Text.assemble((f"{_cut(row.name, room - 1):<{room}}", "cyan"))
+        for column, cell in zip(columns, row.cells, strict=True):
+            line.append(f"{cell.text:>{column.width}}", cell.style)
+        remarks = list(row.remarks)
+        if aside and remarks:
+            line.append(f"  {_cut(remarks.pop(0), aside - 2)}", "dim")
         yield line
         for remark in remarks:
-            yield Text(f"  {_cut(str(remark), width - 2)}", "dim")
+            yield Text(f"  {_cut(remark, width - 2)}", "dim")
 
 
 def _alarm(number: int) -> Cell:
@@ -215,7 +225,8 @@ def _ratio(ratio: float | None) -> Cell:
 def _place(caller: Caller) -> str:
     """``shop/pages.py:41 (list_orders)``: the file with its folder, which is how people know it."""
     file = "/".join(caller.file.replace("\\", "/").split("/")[-2:])
-    return f"{file}:{caller.line} ({caller.function})"
+    function = caller.function.partition(".<locals>")[0]  # a comprehension, a lambda: the function that it is in
+    return f"{file}:{caller.line} ({function})"
 
 
 def _essence(text: str) -> str:
