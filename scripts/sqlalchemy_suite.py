@@ -23,13 +23,27 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-DEFAULT = ("test/engine", "test/base", "test/dialect/test_sqlite.py", "test/sql/test_resultset.py", "test/orm")
-"""What runs if nothing is chosen. Never add test/aaa_profiling: it asserts numbers of function calls."""
+DEFAULT = (
+    "test/engine",
+    "test/base",
+    "test/dialect/sqlite",  # SQLAlchemy 2.1
+    "test/dialect/test_sqlite.py",  # before
+    "test/sql/test_insert_exec.py",
+    "test/sql/test_query.py",
+    "test/sql/test_resultset.py",
+    "test/sql/test_returning.py",
+    "test/orm/test_eager_relations.py",
+    "test/orm/test_query.py",
+    "test/orm/test_session.py",
+    "test/orm/test_unitofworkv2.py",
+)
+"""What of these there is runs if nothing is chosen. Not test/aaa_profiling: it asserts numbers of function calls."""
 
 ASSERT_NO_LISTENERS: tuple[tuple[str, str], ...] = ()
 """Tests (a regular expression for their name) that may fail with dbvitals, and what each asserts."""
@@ -71,12 +85,24 @@ def fetch(version: str, cache: Path) -> Path:
     return tests
 
 
+def prepare(url: str) -> None:
+    """Create the schemas and extensions that SQLAlchemy's README.unittests asks of a PostgreSQL."""
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(sqlalchemy.engine.make_url(url).set(drivername="postgresql+psycopg2"))
+    with engine.begin() as connection:
+        for thing in ("SCHEMA test_schema", "SCHEMA test_schema_2", "EXTENSION hstore", "EXTENSION citext"):
+            kind, _, name = thing.partition(" ")
+            connection.execute(sqlalchemy.text(f"CREATE {kind} IF NOT EXISTS {name}"))
+    engine.dispose()
+
+
 def run(tests: Path, paths: Sequence[str], arguments: Sequence[str], *, watch: bool) -> Run:
     """Run a part of the suite, and listen to its outcomes."""
     with tempfile.TemporaryDirectory() as folder:
         record = Path(folder) / "record"
-        command = [sys.executable, "-s", "-m", "pytest", "-p", Path(__file__).stem, "-p", "no:cacheprovider", "-q", "-q"]
-        command += ["--maxfail=1000000", "--tb=short", "--disable-warnings", "-r", "N", *arguments, *paths]
+        command = [sys.executable, "-s", "-m", "pytest", "-p", Path(__file__).stem, "-p", "no:cacheprovider"]
+        command += ["-q", "-q", "--maxfail=1000000", "--tb=short", "--disable-warnings", "-r", "N", *arguments, *paths]
         environment = {name: text for name, text in os.environ.items() if not name.startswith("DBVITALS_")}
         environment.update(
             {
@@ -134,10 +160,12 @@ def compare(tests: Path, path: str, arguments: Sequence[str]) -> bool:
     for name in different:
         reason = excuse(name)
         well = well and reason is not None
-        print(f"  - {name}: {plain.outcomes.get(name)} → {watched.outcomes.get(name)}{f' ({reason})' if reason else ''}")
+        print(f"  - {name}: {plain.outcomes.get(name)} → {watched.outcomes.get(name)} ({reason or 'our fault?'})")
         if reason is None:
             text = watched.texts.get(name) or plain.texts.get(name, "")
             print("\n".join(f"        {line}" for line in text.splitlines()[-40:]))
+    for note in summary["notes"]:
+        print(f"  ! {note}")
     return well
 
 
@@ -157,7 +185,10 @@ def main(words: Sequence[str]) -> int:
         cache.mkdir(parents=True, exist_ok=True)
         tests = fetch(version, cache)
         print(f"SQLAlchemy {version} on Python {sys.version.split()[0]}", flush=True)
-        results = [compare(tests, path, arguments) for path in options.paths or DEFAULT]
+        if options.dburi and options.dburi.startswith("postgresql"):
+            prepare(options.dburi)
+        paths = options.paths or [path for path in DEFAULT if (tests / path).exists()]
+        results = [compare(tests, path, arguments) for path in paths]
     return 0 if all(results) else 1
 
 
@@ -180,11 +211,26 @@ class _Watched:
 
         self.spans = Count()
         self.tests = self.instrumented = 0
+        self.tests_of_faults: list[str] = []
+        self._test = ""
         self._reader = InMemoryMetricReader()
         self._tracer_provider = TracerProvider()
         self._tracer_provider.add_span_processor(self.spans)
         self._meter_provider = MeterProvider([self._reader])
+        self._tell_faults()
         self.instrument()
+
+    def _tell_faults(self) -> None:
+        """Note with each fault the test in which it happened, and its traceback."""
+        from dbvitals_instrumentation import guard
+
+        count = guard.fault
+
+        def fault(site: str, error: BaseException) -> None:
+            self.tests_of_faults.append(f"{self._test}: {site}: {''.join(traceback.format_exception(error))}")
+            count(site, error)
+
+        guard.fault = fault
 
     def instrument(self) -> None:
         """Instrument every engine to come, as an application does."""
@@ -193,12 +239,13 @@ class _Watched:
         self.instrumented += 1
         dbvitals.instrument(tracer_provider=self._tracer_provider, meter_provider=self._meter_provider)
 
-    def before_test(self) -> None:
+    def before_test(self, name: str) -> None:
         """See that we still listen, and collect now and then."""
         from sqlalchemy.engine.default import DefaultDialect
 
         from dbvitals import watch
 
+        self._test = name
         self.tests += 1
         if self.tests % COLLECT_EVERY == 0:
             self._reader.get_metrics_data()
@@ -239,7 +286,7 @@ def pytest_collectreport(report: Any) -> None:
 
 def pytest_runtest_setup(item: Any) -> None:
     if _watched is not None:
-        _watched.before_test()
+        _watched.before_test(item.nodeid)
 
 
 def pytest_runtest_logreport(report: Any) -> None:
@@ -257,17 +304,20 @@ def pytest_unconfigure(config: Any) -> None:
         for name, module in sys.modules.items()
         if name.startswith("sqlalchemy.") and str(getattr(module, "__file__", "")).endswith((".so", ".pyd"))
     ]
-    folders = {
-        str(Path(module.__file__ or "").parent) for name, module in sys.modules.items() if name == "sqlalchemy"
-    }
+    folders = {str(Path(module.__file__ or "").parent) for name, module in sys.modules.items() if name == "sqlalchemy"}
     assert len(folders) == 1
     where = f"{Path(sqlalchemy.__file__).parent} with {len(compiled)} compiled modules"
     if _watched is None:
         _write(faults={}, spans=0, instrumented=0, sqlalchemy=where)
-    else:
-        _write(
-            faults=_watched.faults(), spans=_watched.spans.ended, instrumented=_watched.instrumented, sqlalchemy=where
-        )
+        return
+    faults, notes = _watched.faults(), _watched.tests_of_faults
+    _write(
+        faults=faults,
+        notes=notes,
+        spans=_watched.spans.ended,
+        instrumented=_watched.instrumented,
+        sqlalchemy=where,
+    )
 
 
 if __name__ == "__main__":

@@ -3,13 +3,15 @@
 A metric series once begun stays for the life of the process, so series are given out with care: the first ``limit``
 fingerprints get one each. A fingerprint among the rest that comes to cost twice what the cheapest holder has cost
 takes its place (the holder's series stays as it is and it joins ``other``), up to ``limit`` times in a process. So
-there are never more than twice ``limit``. The costs of the rest are kept for ``4 * limit`` of them, and the
-cheapest is forgotten when another one comes.
+there are never more than twice ``limit``. The costs of the rest are kept for ``4 * limit`` of them; when another one
+comes, the cheaper half is forgotten.
 """
 
 from __future__ import annotations
 
 import threading
+
+from dbvitals_instrumentation import fork
 
 
 class Cost:
@@ -32,7 +34,9 @@ class Budget:
         self._promotions_left = limit
         self._costs: dict[str, Cost] = {}
         self._admitted = 0
+        self._cheapest = 0  # what the cheapest holder has cost at least: it only grows
         self._lock = threading.Lock()
+        fork.renew_lock(self)
 
     def cost_of(self, fingerprint: str) -> Cost:
         """The account of a fingerprint, opened at its first call."""
@@ -42,7 +46,7 @@ class Budget:
                 cost = Cost(fingerprint, self._admitted < self._limit)
                 self._admitted += cost.admitted
                 if len(self._costs) - self._admitted >= 4 * self._limit:
-                    self._forget_cheapest()
+                    self._forget_cheaper_half()
                 self._costs[fingerprint] = cost
             return cost
 
@@ -61,14 +65,16 @@ class Budget:
     def _try_to_promote(self, cost: Cost) -> None:
         with self._lock:
             cost.next_look = 2 * cost.total
-            if self._promotions_left == 0 or cost.admitted:
+            if self._promotions_left == 0 or cost.admitted or cost.total < 2 * self._cheapest:
                 return
             cheapest = min((each for each in self._costs.values() if each.admitted), key=lambda each: each.total)
+            self._cheapest = cheapest.total
             if cost.total >= 2 * cheapest.total:
                 cheapest.admitted, cost.admitted = False, True
                 self._costs.setdefault(cost.fingerprint, cost)
                 self._promotions_left -= 1
 
-    def _forget_cheapest(self) -> None:
-        rest = (each for each in self._costs.values() if not each.admitted)
-        del self._costs[min(rest, key=lambda each: each.total).fingerprint]
+    def _forget_cheaper_half(self) -> None:
+        rest = sorted((each for each in self._costs.values() if not each.admitted), key=lambda each: each.total)
+        for each in rest[: len(rest) // 2 + 1]:
+            del self._costs[each.fingerprint]

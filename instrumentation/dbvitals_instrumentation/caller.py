@@ -14,6 +14,7 @@ from dbvitals_instrumentation import semconv
 MOST_FRAMES = 80
 
 _STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"].replace("\\", "/") + "/"
+_SCRIPTS = sysconfig.get_paths()["scripts"].replace("\\", "/") + "/"  # `celery`, `gunicorn`: they only call a main()
 _OURSELVES = str(Path(__file__).parent).replace("\\", "/") + "/"
 _CARRIERS = frozenset(
     ("sqlalchemy", "sqlmodel", "flask_sqlalchemy", "redis", "fakeredis", "greenlet", "wrapt", "opentelemetry")
@@ -25,8 +26,8 @@ _CARRIERS = frozenset(
 def caller() -> dict[str, str | int] | None:
     """Function, file and line of the nearest frame that is the application's own, as ``code.*`` attributes.
 
-    A package in site-packages counts only where nothing outside it is found within :data:`MOST_FRAMES` frames;
-    ``None`` where there is neither.
+    A package in site-packages, or the script that starts it, counts only where nothing else is found within
+    :data:`MOST_FRAMES` frames; ``None`` where there is neither.
     """
     frame: FrameType | None = sys._getframe(1)
     installed: tuple[CodeType, int] | None = None
@@ -67,6 +68,8 @@ def _kind(filename: str) -> Literal["application", "installed", "library"]:
         if folder in path:
             package = path.rpartition(folder)[2].partition("/")[0]
             return "library" if package in _CARRIERS else "installed"
+    if path.startswith(_SCRIPTS):
+        return "installed"
     if path.startswith("<") or path.startswith(_STANDARD_LIBRARY) or path.startswith(_OURSELVES):
         return "library"
     return "application"

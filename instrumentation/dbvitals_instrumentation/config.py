@@ -85,7 +85,11 @@ class Config:
             text = environ.get(PREFIX + item.name.upper(), "").strip()
             if text:
                 values[item.name] = _parse(item.name, text, item.default)
-        return cls(**values)
+        try:
+            return cls(**values)
+        except ConfigError as error:  # it names the field; whoever set a variable looks for that
+            name, _, rest = str(error).partition("=")
+            raise ConfigError(f"{PREFIX}{name.upper()}={rest}") from None
 
 
 def _parse(name: str, text: str, default: object) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -13,10 +14,13 @@ from dbvitals_instrumentation.histogram import Series
 from dbvitals_instrumentation.statement import Statement, parse
 
 MOST_REMEMBERED_CHARACTERS = 4_000_000
-"""All the SQL text that one database's queries may hold; statements longer than a hundredth are not remembered."""
+"""All the SQL text that one database's queries may hold; statements longer than a tenth are not remembered."""
 
 KNOWS_ROWCOUNT = frozenset({"psycopg", "psycopg2", "asyncpg", "pymysql", "mysqldb", "aiomysql", "asyncmy"})
 """Drivers whose ``rowcount`` after a query on a client-side cursor is the number of its rows."""
+
+TRACED_FETCH = frozenset({"asyncpg"})
+"""Drivers whose own instrumentation makes spans of fetching from a server-side cursor."""
 
 _TEXT_IS_STRING = frozenset({"mysql", "mariadb"})
 
@@ -58,8 +62,10 @@ class Database:
         self, dialect: Any, endpoint: Endpoint, config: Config, budget: Budget, learned: Callable[[Statement], None]
     ) -> None:
         self.endpoint = endpoint
-        self.knows_rowcount = dialect.driver in KNOWS_ROWCOUNT
-        self._dialect = dialect
+        driver = getattr(dialect, "driver", None)  # a third-party dialect may have no name for it
+        self.knows_rowcount = driver in KNOWS_ROWCOUNT
+        self.traced_fetch = driver in TRACED_FETCH
+        self._dialect = weakref.ref(dialect)  # its end is what this database is forgotten by
         self._config = config
         self._budget = budget
         self._learned = learned
@@ -82,14 +88,14 @@ class Database:
         batch_size = statement.value_rows if insert_many and statement.value_rows > 1 else 0
         query = self._query(statement, statement.text if literal else sql, batch or batch_size > 1, batch_size)
         self._learned(statement)
-        if len(sql) * 100 <= MOST_REMEMBERED_CHARACTERS:
+        if len(sql) * 10 <= MOST_REMEMBERED_CHARACTERS:
             kept[sql] = query
             self._characters += len(sql)
             self._forget_oldest()
         return query
 
     def _query(self, statement: Statement, text: str, batch: bool, batch_size: int) -> Query:
-        schema = getattr(self._dialect, "default_schema_name", None)
+        schema = getattr(self._dialect(), "default_schema_name", None)
         attributes: dict[str, Any] = self.endpoint.attributes(schema)
         prefix = "BATCH " if batch else ""
         if statement.operation:
@@ -97,7 +103,7 @@ class Database:
         if statement.collection:
             attributes[semconv.DB_COLLECTION_NAME] = statement.collection
         if statement.summary:
-            attributes[semconv.DB_QUERY_SUMMARY] = (prefix + statement.summary)[: semconv.MAX_SUMMARY]
+            attributes[semconv.DB_QUERY_SUMMARY] = _cut(prefix + statement.summary)
         attributes[semconv.FINGERPRINT] = statement.fingerprint
         if self._config.query_text:
             attributes[semconv.DB_QUERY_TEXT] = text[: self._config.query_text_length]
@@ -127,3 +133,8 @@ class Database:
                 except (KeyError, RuntimeError, StopIteration):  # another thread was here
                     break
                 self._characters -= len(oldest)
+
+
+def _cut(summary: str) -> str:
+    """At most the convention's length, cut between tokens."""
+    return summary if len(summary) <= semconv.MAX_SUMMARY else summary[: semconv.MAX_SUMMARY + 1].rpartition(" ")[0]

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import collections
 import gc
+import os
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Any
 
+from opentelemetry import context as context_api
+from opentelemetry.context import Context
 from sqlalchemy.engine import cursor as _cursor
 
 Ended = Callable[[int, int, "BaseException | None"], None]
@@ -59,6 +62,11 @@ class Orphans:
                 return
             ended(rows, busy, None)
 
+    def forget(self) -> None:
+        """Say nothing of what had to wait."""
+        self._waiting.clear()
+        self._collecting = False
+
     def __len__(self) -> int:
         return len(self._waiting)
 
@@ -67,6 +75,8 @@ class Orphans:
 
 
 orphans = Orphans()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=orphans.forget)  # they are the parent's to tell of
 
 
 def _counted(base: type[Any]) -> type[Any]:
@@ -75,9 +85,13 @@ def _counted(base: type[Any]) -> type[Any]:
     class Counted(base):  # type: ignore[misc]
         __slots__ = ("busy", "ended", "inside", "rows")
 
+        ahead = False
+        """Whether the first row is to be fetched before the application asks: see ``fetch_first``."""
+
         def __init__(self, ended: Ended | None, *args: Any, **options: Any) -> None:
             self.ended = ended
-            self.rows = self.busy = 0
+            self.rows = -1  # a result that nobody fetched from says nothing of its rows
+            self.busy = 0
             self.inside = False  # one fetch method of a strategy may call another
             base.__init__(self, *args, **options)
 
@@ -123,7 +137,7 @@ def _counted(base: type[Any]) -> type[Any]:
         def got(self, number: int, start: int, result: Any) -> None:
             self.inside = False
             self.busy += perf_counter_ns() - start
-            self.rows += number
+            self.rows = max(self.rows, 0) + number
             if result.cursor_strategy is not self:  # the fetch closed the result
                 self.end(None)
 
@@ -145,21 +159,59 @@ def _counted(base: type[Any]) -> type[Any]:
         def end(self, error: BaseException | None) -> None:
             ended, self.ended = self.ended, None
             if ended is not None:
-                ended(self.counted(), self.busy, error)
-
-        def counted(self) -> int:
-            return self.rows if self.busy else -1  # a result that nobody fetched from says nothing of its rows
+                ended(self.rows, self.busy, error)
 
         def __del__(self) -> None:
             ended = getattr(self, "ended", None)
             if ended is not None:
-                orphans.add(ended, self.counted(), self.busy)
+                orphans.add(ended, self.rows, self.busy)
 
     return Counted
 
 
-CountedBufferedFetch = _counted(_cursor.BufferedRowCursorFetchStrategy)
-"""SQLAlchemy's strategy for server-side cursors, counted."""
+class CountedBufferedFetch(_counted(_cursor.BufferedRowCursorFetchStrategy)):  # type: ignore[misc]
+    """SQLAlchemy's strategy for server-side cursors, counted.
+
+    It asks the driver for the first row at once, as SQLAlchemy's does, since some drivers know the columns only then.
+    """
+
+    __slots__ = ("within",)
+
+    ahead = True
+
+    def __init__(self, ended: Ended | None, *args: Any, within: Context | None = None, **options: Any) -> None:
+        self.within = within
+        super().__init__(ended, *args, initial_buffer=collections.deque(), **options)
+
+    def fetch_first(self, dbapi_cursor: Any) -> None:
+        """Fetch the first row; what the driver raises is the application's to hear."""
+        start = perf_counter_ns()
+        try:
+            rows = self.ask(dbapi_cursor.fetchmany, 1)
+        except BaseException as error:
+            self.failed(start, error)
+            raise
+        self.busy += perf_counter_ns() - start
+        self._rowbuffer.extend(rows)
+
+    def fetchall(self, result: Any, dbapi_cursor: Any) -> Any:
+        return self.ask(super().fetchall, result, dbapi_cursor)
+
+    def fetchmany(self, result: Any, dbapi_cursor: Any, size: int | None = None) -> Any:
+        return self.ask(super().fetchmany, result, dbapi_cursor, size)
+
+    def _buffer_rows(self, result: Any, dbapi_cursor: Any) -> None:  # what fetchone does now and then
+        self.ask(super()._buffer_rows, result, dbapi_cursor)
+
+    def ask(self, fetch: Callable[..., Any], *args: Any) -> Any:
+        """Fetch in the context that the driver's part of this query has."""
+        if self.within is None:
+            return fetch(*args)
+        token = context_api.attach(self.within)
+        try:
+            return fetch(*args)
+        finally:
+            context_api.detach(token)
 
 
 class CountedFetch(_counted(_cursor.CursorFetchStrategy)):  # type: ignore[misc]
@@ -171,22 +223,26 @@ class CountedFetch(_counted(_cursor.CursorFetchStrategy)):  # type: ignore[misc]
         """Go on in batches of ``num`` rows, as the default strategy does, and go on counting."""
         mine: Any = self
         ended, mine.ended = mine.ended, None
-        buffered = CountedBufferedFetch(
-            ended, dbapi_cursor, {"max_row_buffer": num}, growth_factor=0, initial_buffer=collections.deque()
-        )
+        buffered = CountedBufferedFetch(ended, dbapi_cursor, {"max_row_buffer": num}, growth_factor=0)
         buffered.rows, buffered.busy = mine.rows, mine.busy
         result.cursor_strategy = buffered
 
 
-def count_rows(context: Any, ended: Ended) -> bool:
-    """Have the rows of an execution's result counted; false where the dialect has a strategy of its own."""
+def count_rows(context: Any, ended: Ended, within: Context | None = None) -> bool:
+    """Have the rows of an execution's result counted; false where the dialect has a strategy of its own.
+
+    Where the strategy is ``ahead``, its first row is the caller's to fetch. ``within`` is the context in which a
+    server-side cursor fetches, if that matters.
+    """
     if context.cursor_fetch_strategy is not _cursor._DEFAULT_FETCH:
         return False
     streams = context._is_server_side or (
         not (context.is_crud or context.is_text) and context.execution_options.get("stream_results", False)
     )
     if streams:
-        context.cursor_fetch_strategy = CountedBufferedFetch(ended, context.cursor, context.execution_options)
+        context.cursor_fetch_strategy = CountedBufferedFetch(
+            ended, context.cursor, context.execution_options, within=within
+        )
     else:
         context.cursor_fetch_strategy = CountedFetch(ended)
     return True

@@ -7,11 +7,12 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Span
+from opentelemetry.trace import Span, Status, StatusCode
 
 from dbvitals_instrumentation import semconv
 
 _SQLALCHEMY_SPAN = "_otel_span"  # where opentelemetry-instrumentation-sqlalchemy keeps it on an execution context
+_OURS = frozenset({semconv.DB_QUERY_TEXT, semconv.DB_OPERATION_NAME, semconv.DB_NAMESPACE})
 _SCOPES = "opentelemetry.instrumentation."
 
 
@@ -29,12 +30,30 @@ def current_span_of(library: str, context: Context) -> Span | None:
 
 
 def enrich(span: Span, attributes: Mapping[str, Any]) -> None:
-    """Add to an open span what it lacks; its raw statement gives way to one without literals."""
+    """Add to an open span what it lacks; its raw statement gives way to one without literals.
+
+    Operation and namespace give way too, where the stable names are there: theirs joins the two (``SELECT shop``).
+    """
     if not span.is_recording():
         return
     present = getattr(span, "attributes", None) or {}
-    text = attributes.get(semconv.DB_QUERY_TEXT)
-    added = {name: value for name, value in attributes.items() if name not in present or name == semconv.DB_QUERY_TEXT}
-    if text is not None and semconv.OLD_DB_STATEMENT in present:
-        added[semconv.OLD_DB_STATEMENT] = text
+    added = {name: value for name, value in attributes.items() if name not in present or name in _OURS}
+    # A statement is replaced also where ours is not to be shown: theirs holds literals.
+    text = attributes.get(semconv.DB_QUERY_TEXT) or attributes.get(semconv.DB_QUERY_SUMMARY, "?")
+    for name in (semconv.DB_QUERY_TEXT, semconv.OLD_DB_STATEMENT):
+        if name in present:
+            added[name] = text
     span.set_attributes(added)
+
+
+def fail(span: Span, description: str) -> None:
+    """End an open span as failed, in our words: those of the database, which its maker would use, may hold data."""
+    if span.is_recording():
+        span.set_status(Status(StatusCode.ERROR, description))
+        span.end()
+
+
+def let_go(span: Span, execution_context: Any) -> None:
+    """Have the maker of a query span that has ended look for it in vain: it would end it again, which is logged."""
+    if not span.is_recording():
+        setattr(execution_context, _SQLALCHEMY_SPAN, None)

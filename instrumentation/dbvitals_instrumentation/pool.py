@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanContext, SpanKind
 from sqlalchemy import event, exc
 from sqlalchemy.engine import Engine
 
-from dbvitals_instrumentation import errors, guard, semconv
+from dbvitals_instrumentation import errors, fork, guard, housekeeping, semconv
 from dbvitals_instrumentation.config import Config
 from dbvitals_instrumentation.endpoint import endpoint_of
 from dbvitals_instrumentation.histogram import Series
@@ -97,6 +97,7 @@ class PoolWatch:
         self._by_engine: weakref.WeakKeyDictionary[Any, Pool] = weakref.WeakKeyDictionary()  # by dialect
         self._connecting: dict[int, int] = {}
         self._lock = threading.Lock()
+        fork.renew_lock(self)
         self._original: Callable[[Engine], Any] | None = None
         self._listeners: dict[str, Callable[..., None]] = {
             "do_connect": self._on_do_connect,
@@ -146,15 +147,14 @@ class PoolWatch:
     # --- checkouts ----------------------------------------------------------------------------------------------
 
     def _check_out(self, original: Callable[..., Any], engine: Engine, *args: Any, **kwargs: Any) -> Any:
+        pool = None
+        above = context_api.get_current()
         try:
-            above = context_api.get_current()
-            if above.get(SUPPRESS):
-                return original(engine, *args, **kwargs)
-            pool = self._pools.get(id(engine.pool)) or self._adopt(engine)
+            if not above.get(SUPPRESS):
+                pool = self._pools.get(id(engine.pool)) or self._adopt(engine)
         except Exception as error:
             guard.fault("pool.begin", error)
-            return original(engine, *args, **kwargs)
-        if pool is None:
+        if pool is None:  # outside the handler: else an error of the application's would name ours as its context
             return original(engine, *args, **kwargs)
         pool.pending.append(None)
         start, started = time_ns(), perf_counter_ns()
@@ -237,6 +237,8 @@ class PoolWatch:
             else:  # after Engine.dispose
                 pool.replace(raw)
             self._pools[key] = pool
+            if self._config.suppress_nested:
+                housekeeping.quieten(engine.dialect)
             return pool
 
     def _forget(self, key: int) -> None:

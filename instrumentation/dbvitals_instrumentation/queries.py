@@ -23,7 +23,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Dialect, Engine
 from sqlalchemy.engine.default import DefaultDialect
 
-from dbvitals_instrumentation import errors, guard, official, semconv, sqlcomment
+from dbvitals_instrumentation import errors, fork, guard, housekeeping, official, semconv, sqlcomment
 from dbvitals_instrumentation.budget import Budget
 from dbvitals_instrumentation.caller import caller
 from dbvitals_instrumentation.config import Config
@@ -62,6 +62,7 @@ class QueryWatch:
         self._databases: dict[int, Database] = {}  # by the id of a dialect
         self._passed_over: set[int] = set()  # ids of dialects that are not to be watched
         self._lock = threading.Lock()
+        fork.renew_lock(self)
         self._silence = Silence()
         self._budget = Budget(config.max_fingerprints)
         self._info: dict[str, Statement] = {}
@@ -92,6 +93,7 @@ class QueryWatch:
             Dialect._has_events = False  # listening set it; it costs every execution a look
         orphans.settle()
         orphans.unwatch()
+        housekeeping.restore()
         self._databases.clear()
         self._passed_over.clear()
 
@@ -110,6 +112,8 @@ class QueryWatch:
     def _observe(
         self, method: str, cursor: Any, statement: str, rest: tuple[Any, ...], parameters: Any, context: Any, many: int
     ) -> bool | None:
+        if context is None:  # SQLAlchemy may execute without one, and then nothing tells which database it is
+            return None
         dialect = context.dialect
         try:
             above = context_api.get_current()
@@ -139,21 +143,45 @@ class QueryWatch:
             took = perf_counter_ns() - started
             context_api.detach(token)
             self._record(execution, took, -1, error)
+            self._let_go(execution, context)
             raise
         took = perf_counter_ns() - started
         context_api.detach(token)
         try:
-            rows = self._rows_of(database, execution, took, cursor, context, many)
-            if rows is None:
-                return True
+            rows = self._rows_of(database, execution, took, cursor, context, many, below)
         except Exception as error:
             guard.fault("queries.finish", error)
             rows = -1
-        self._record(execution, took, rows, None)
+        if rows is None:
+            self._leave_counting(execution, cursor, context)
+        else:
+            self._record(execution, took, rows, None)
         return True
 
+    def _leave_counting(self, execution: Execution, cursor: Any, context: Any) -> None:
+        """Do what is due now of a query that is recorded when its rows have been fetched."""
+        if context.cursor_fetch_strategy.ahead:
+            try:
+                context.cursor_fetch_strategy.fetch_first(cursor)
+            except BaseException:
+                self._let_go(execution, context)
+                raise
+        if execution.official is not None:  # it ends before the rows are fetched
+            try:
+                official.enrich(execution.official, {**execution.query.attributes, **execution.late})
+            except Exception as error:
+                guard.fault("queries.record", error)
+
+    def _let_go(self, execution: Execution, context: Any) -> None:
+        """Take an official span that ended with an error away from its maker."""
+        try:
+            if execution.official is not None:
+                official.let_go(execution.official, context)
+        except Exception as error:
+            guard.fault("queries.record", error)
+
     def _rows_of(
-        self, database: Database, execution: Execution, took: int, cursor: Any, context: Any, many: int
+        self, database: Database, execution: Execution, took: int, cursor: Any, context: Any, many: int, below: Context
     ) -> int | None:
         """How many rows there are, -1 where that is not known, ``None`` where they are going to be counted."""
         query = execution.query
@@ -164,10 +192,12 @@ class QueryWatch:
             if not query.returns_rows:
                 return -1
             if database.knows_rowcount:
-                rows: int = cursor.rowcount
-                return rows
-        counts = many == 1 and not query.batch_size and count_rows(context, partial(self._fetched, execution, took))
-        return None if counts else -1
+                rows = cursor.rowcount
+                return rows if type(rows) is int else -1  # a cursor of the application's own may say anything
+        if many > 1 or query.batch_size:
+            return -1
+        within = below if database.traced_fetch or not self._config.suppress_nested else None
+        return None if count_rows(context, partial(self._fetched, execution, took), within) else -1
 
     def _begin(
         self, database: Database, above: Context, statement: str, parameters: Any, context: Any, many: int
@@ -202,7 +232,9 @@ class QueryWatch:
     def _prepare(self, execution: Execution, method: str, statement: str, dialect: Any) -> tuple[str, Context]:
         """The text to execute and the context to execute it in."""
         below = execution.context
-        if self._live and execution.official is None:
+        if execution.official is not None:
+            below = trace.set_span_in_context(execution.official, below)
+        elif self._live:
             writer = self._telemetry.spans()
             if writer is not None:
                 execution.span = span = writer.tracer.start_span(
@@ -214,9 +246,8 @@ class QueryWatch:
                 )
                 below = trace.set_span_in_context(span, below)
         if self._config.sqlcommenter:
-            named = below if execution.official is None else trace.set_span_in_context(execution.official, below)
             formatted = dialect.paramstyle in ("format", "pyformat") and method != "do_execute_no_params"
-            statement = sqlcomment.comment(statement, sqlcomment.tags_of(named, self._tags), formatted=formatted)
+            statement = sqlcomment.comment(statement, sqlcomment.tags_of(below, self._tags), formatted=formatted)
         return statement, self._silence.below(below) if self._config.suppress_nested else below
 
     def _others_handle(self, method: str, dialect: Any, args: tuple[Any, ...]) -> bool:
@@ -258,6 +289,8 @@ class QueryWatch:
         span = execution.official
         if span is not None:
             official.enrich(span, {**query.attributes, **execution.late})
+            if description is not None:
+                official.fail(span, description)
             return span.get_span_context()
         span = execution.span
         if span is not None:
@@ -298,6 +331,8 @@ class QueryWatch:
             raw = getattr(connection, "dbapi_connection", None) or getattr(connection, "connection", None)
             database = Database(dialect, endpoint_of(context.engine, raw), self._config, self._budget, self._remember)
             self._databases[key] = database
+            if self._config.suppress_nested:
+                housekeeping.quieten(dialect)
             return database
 
     def _forget(self, key: int) -> None:

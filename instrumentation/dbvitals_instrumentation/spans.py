@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags, Tracer
+from opentelemetry.trace.propagation import _SPAN_KEY
 from opentelemetry.util.types import AttributeValue
 
 from dbvitals_instrumentation import guard
@@ -121,7 +122,8 @@ class SdkSpanWriter(ApiSpanWriter):
             self._plain = not all(map(_looks_at_the_end_only, processor._span_processors))
         if self._plain:
             return super().write(name, kind, attributes, late, start, end, parent, error)
-        parent_context: SpanContext | None = trace.get_current_span(parent).get_span_context()
+        above: Any = parent.get(_SPAN_KEY)
+        parent_context: SpanContext | None = None if above is None else above.get_span_context()
         if not self._is_enabled():
             return parent_context or trace.INVALID_SPAN_CONTEXT
         ids = self._ids

@@ -68,7 +68,7 @@ class _Cache:
     def put(self, sql: str, statement: Statement) -> None:
         size = len(sql) + len(statement.text)
         # Nobody waits here: a lock that a fork has copied while it was held costs entries, not the process.
-        if size > _CACHE_CHARACTERS // 100 or not self._lock.acquire(blocking=False):
+        if size > _CACHE_CHARACTERS // 10 or not self._lock.acquire(blocking=False):
             return
         try:
             if sql not in self._kept:

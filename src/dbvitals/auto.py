@@ -16,6 +16,7 @@ from opentelemetry import metrics, trace
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined, unused-ignore]
 
 from dbvitals import watch
+from dbvitals.farewell import before_own_signal
 from dbvitals_instrumentation import guard
 from dbvitals_instrumentation.config import Config, ConfigError
 
@@ -34,6 +35,7 @@ def pre_instrument() -> None:
     try:
         if type(trace.get_tracer_provider()) is trace.ProxyTracerProvider:
             _configure_sdk()
+        before_own_signal(_flush)
         folder = os.environ.get(REPORT_FOLDER)
         if folder:
             from dbvitals.recorder import Recorder
@@ -77,6 +79,13 @@ def post_instrument() -> None:
             official.uninstrument()
     except Exception as error:
         guard.fault("auto.post_instrument", error)
+
+
+def _flush() -> None:
+    """Export what the SDK still holds."""
+    for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):
+        if hasattr(provider, "force_flush"):
+            provider.force_flush(timeout_millis=1_000)
 
 
 def _config() -> Config | None:

@@ -11,11 +11,9 @@ child does not have; so only our thread waits for them, and the end of a process
 from __future__ import annotations
 
 import atexit
-import functools
 import json
 import multiprocessing.util
 import os
-import signal
 import sys
 import threading
 import time
@@ -29,6 +27,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from opentelemetry.trace import TracerProvider
 
+from dbvitals import farewell
 from dbvitals.meters import Meters
 from dbvitals.snapshot import PoolTotals, Snapshot, to_json
 from dbvitals_instrumentation import guard
@@ -40,7 +39,6 @@ PATIENCE = 2.0
 """Seconds that a fork, or the end of a process, waits for us at most."""
 
 _BILLIARD = "billiard.util"  # celery's multiprocessing, with the same hooks
-_FATAL = frozenset({"SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGABRT"})
 
 
 class Recorder:
@@ -79,7 +77,7 @@ class Recorder:
         self._running = True
         _recorders.add(self)
         atexit.register(self.finish)
-        _write_before_suicide()
+        farewell.before_own_signal(self.finish)
         self._at_exit_of_children()
         self.write()
         self._thread.start()
@@ -92,6 +90,7 @@ class Recorder:
         self._wake.set()
         _recorders.discard(self)
         atexit.unregister(self.finish)
+        farewell.forget(self.finish)
 
     def finish(self) -> None:
         """Have the thread write a last snapshot, as the process ends."""
@@ -136,8 +135,8 @@ class Recorder:
     def _write(self) -> None:
         snapshot = self.snapshot()
         state = (sum(query.calls for query in snapshot.queries), snapshot.pools, snapshot.caches, snapshot.faults)
-        if state == self._written or (self._forked and snapshot.idle):
-            return  # a child that never asks anything of a database leaves no file
+        if (state == self._written and not self._ending) or (self._forked and snapshot.idle):
+            return  # the last snapshot says until when; a child that never asks anything of a database leaves no file
         temporary = self._file.with_suffix(".tmp")
         temporary.write_text(_dump(to_json(snapshot)), encoding="utf-8")
         temporary.replace(self._file)
@@ -199,25 +198,6 @@ def _finalize_with(util: Any) -> Callable[[Recorder], None]:
         util.Finalize(None, recorder.finish, exitpriority=0)
 
     return finalize
-
-
-def _write_before_suicide() -> None:
-    """Have a last snapshot before a process ends by a signal that it raises itself, as uvicorn's workers do."""
-    original = signal.raise_signal
-    if hasattr(original, "__wrapped__"):
-        return
-
-    @functools.wraps(original)
-    def raise_signal(signalnum: int, /) -> None:
-        try:
-            if signal.Signals(signalnum).name in _FATAL and signal.getsignal(signalnum) is signal.SIG_DFL:
-                for recorder in list(_recorders):
-                    recorder.finish()
-        except Exception as error:
-            guard.fault("recorder.raise_signal", error)
-        original(signalnum)
-
-    signal.raise_signal = raise_signal
 
 
 def _dump(snapshot: dict[str, Any]) -> str:

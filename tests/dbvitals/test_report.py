@@ -230,7 +230,7 @@ def test_where_no_process_was_watched_the_report_says_so_and_what_to_do(tmp_path
 
 def test_where_nothing_was_asked_the_report_says_so_and_what_to_do() -> None:
     assert rendered(report.merge([idle()])) == [
-        "dbvitals saw nothing: it watched 1 process for 30.0 s, and none sent a query through SQLAlchemy or a command "
+        "dbvitals saw nothing: it watched 1 process for 30.0 s, and none sent a query through SQLAlchemy or read a key "
         "through redis-py. Give the program some work (a request, a job) before it ends."
     ]
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -90,3 +94,25 @@ def fill(engine: Any) -> None:
 def item() -> sa.Table:
     """The table ``dbv_item``."""
     return ITEM
+
+
+@pytest.fixture
+def run_script(tmp_path: Path) -> Callable[..., str]:
+    """Runs a script in a process of its own, which must succeed with nothing on standard error; what it prints."""
+
+    def run(source: str, *arguments: str, **environment: str) -> str:
+        script = tmp_path / "script.py"
+        script.write_text(textwrap.dedent(source))
+        ran = subprocess.run(
+            [sys.executable, "-W", "error::RuntimeWarning", str(script), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            check=False,
+        )
+        assert (ran.returncode, ran.stderr) == (0, "")
+        return ran.stdout
+
+    return run

@@ -32,8 +32,8 @@ def test_variables_that_are_unset_or_empty_leave_the_defaults() -> None:
     [
         ("DBVITALS_POOL", "maybe", "DBVITALS_POOL='maybe': must be true or false"),
         ("DBVITALS_MAX_FINGERPRINTS", "many", "DBVITALS_MAX_FINGERPRINTS='many': must be a whole number"),
-        ("DBVITALS_MAX_FINGERPRINTS", "0", "max_fingerprints=0: must be a whole number of at least 1"),
-        ("DBVITALS_QUERY_SPANS", "all", "query_spans='all': must be one of auto, official, off"),
+        ("DBVITALS_MAX_FINGERPRINTS", "0", "DBVITALS_MAX_FINGERPRINTS=0: must be a whole number of at least 1"),
+        ("DBVITALS_QUERY_SPANS", "all", "DBVITALS_QUERY_SPANS='all': must be one of auto, official, off"),
         (
             "DBVITALS_SQLCOMMENTER_TAGS",
             "team",

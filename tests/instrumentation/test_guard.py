@@ -89,7 +89,8 @@ def test_a_fault_changes_nothing_for_the_application_and_is_counted(
     with testing.observe() as seen:
         monkeypatch.setattr(target, name, broken)
         assert use(engine) == expected
-        seen.points(semconv.FAULTS)
+        with engine.connect():  # so that there is a pool to ask for its counts
+            seen.points(semconv.FAULTS)
         monkeypatch.undo()
     assert guard.faults().get(site, 0) > 0
     guard.reset()

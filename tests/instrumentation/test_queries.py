@@ -225,6 +225,39 @@ def test_a_stream_read_to_its_end_counts_all_rows(
     assert one(seen).attributes[semconv.DB_RESPONSE_RETURNED_ROWS] == 10
 
 
+@pytest.mark.parametrize(
+    "driver, error", [("psycopg", "DivisionByZero (22012)"), ("psycopg2", "DivisionByZero (22012)")]
+)
+def test_the_error_of_a_streams_first_row_is_the_applications_to_hear(
+    driver: str, error: str, seen: testing.Seen, engine_of: Callable[..., Any]
+) -> None:
+    engine = engine_of(driver)
+    seen.clear()
+    with engine.connect() as connection, pytest.raises(sa.exc.DataError, match="division by zero") as raised:
+        connection.execution_options(stream_results=True).execute(sa.text("SELECT 1 / 0"))
+    assert raised.value.statement == "SELECT 1 / 0"
+    assert one(seen).status.description == error
+    (point,) = seen.points(semconv.OPERATION_DURATION, error_type="22012")
+    assert point.count == 1
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2", "asyncpg"])
+async def test_the_time_to_a_streams_first_row_is_the_databases(
+    driver: str, seen: testing.Seen, engine_of: Callable[..., Any]
+) -> None:
+    engine = engine_of(driver)
+    query = sa.text("SELECT pg_sleep(0.1)")
+    if driver == "asyncpg":
+        async with engine.connect() as connection:
+            await (await connection.stream(query)).all()
+        await engine.dispose()
+    else:
+        with engine.connect() as connection:
+            connection.execution_options(stream_results=True).execute(query).all()
+    span = seen.spans()[-1]
+    assert span.end_time - span.start_time >= 100_000_000
+
+
 def test_time_that_the_application_takes_between_rows_is_not_the_databases(
     seen: testing.Seen, engine_of: Callable[..., Any], item: sa.Table
 ) -> None:

@@ -173,8 +173,8 @@ class TestAMissingServer:
             "services: Redis missing: apt-get install redis-server (Debian, Ubuntu), brew install redis (macOS)\n"
         )
 
-    def test_several_are_one_line_too(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert services.main(["up", "--no-install"]) == 2
+    def test_several_are_one_line_too(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert services.main(["up", "--no-install", "--dir", str(tmp_path / "scratch")]) == 2
         line = capsys.readouterr().err
         assert line.count("\n") == 1
         assert (

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib import import_module
 
 
 def _start() -> None:
@@ -28,7 +29,7 @@ def _run_hidden() -> None:
     sys.path[:] = [folder for folder in path if os.path.abspath(folder or ".") != here]
     hiding = sys.modules.pop("sitecustomize", None)
     try:
-        import sitecustomize  # noqa: F401
+        import_module("sitecustomize")
     except ImportError:
         if hiding is not None:
             sys.modules["sitecustomize"] = hiding

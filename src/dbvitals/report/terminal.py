@@ -130,7 +130,7 @@ def _nothing(report: Report) -> str:
         )
     return (
         f"dbvitals saw nothing: it watched {things(report.watched, 'process', 'processes')} for "
-        f"{seconds(report.duration)}, and none sent a query through SQLAlchemy or a command through redis-py. "
+        f"{seconds(report.duration)}, and none sent a query through SQLAlchemy or read a key through redis-py. "
         "Give the program some work (a request, a job) before it ends."
     )
 
