@@ -33,7 +33,7 @@ class Orphans:
 
     def __init__(self) -> None:
         self._collecting = False
-        self._waiting: deque[tuple[Ended, int, int]] = deque()
+        self.waiting: deque[tuple[Ended, int, int]] = deque()
 
     def watch(self) -> None:
         """Follow the garbage collector."""
@@ -49,26 +49,23 @@ class Orphans:
     def add(self, ended: Ended, rows: int, busy: int) -> None:
         """Say that a result has ended, now or, within the collector, later."""
         if self._collecting:
-            self._waiting.append((ended, rows, busy))
+            self.waiting.append((ended, rows, busy))
         else:
             ended(rows, busy, None)
 
     def settle(self) -> None:
         """Say what had to wait."""
-        while self._waiting:
+        while self.waiting:
             try:
-                ended, rows, busy = self._waiting.popleft()
+                ended, rows, busy = self.waiting.popleft()
             except IndexError:  # another thread settles too
                 return
             ended(rows, busy, None)
 
     def forget(self) -> None:
         """Say nothing of what had to wait."""
-        self._waiting.clear()
+        self.waiting.clear()
         self._collecting = False
-
-    def __len__(self) -> int:
-        return len(self._waiting)
 
     def _follow(self, phase: str, _info: object) -> None:
         self._collecting = phase == "start"
@@ -82,6 +79,8 @@ if hasattr(os, "register_at_fork"):
 def _counted(base: type[Any]) -> type[Any]:
     """A fetch strategy of SQLAlchemy that counts: ``ended`` hears of the result's end, or of its last reference."""
 
+    has_init = base.__init__ is not object.__init__
+
     class Counted(base):  # type: ignore[misc]
         __slots__ = ("busy", "ended", "inside", "rows")
 
@@ -93,7 +92,8 @@ def _counted(base: type[Any]) -> type[Any]:
             self.rows = -1  # a result that nobody fetched from says nothing of its rows
             self.busy = 0
             self.inside = False  # one fetch method of a strategy may call another
-            base.__init__(self, *args, **options)
+            if has_init:
+                base.__init__(self, *args, **options)
 
         def fetchall(self, result: Any, dbapi_cursor: Any) -> Any:
             if self.inside:
@@ -137,7 +137,7 @@ def _counted(base: type[Any]) -> type[Any]:
         def got(self, number: int, start: int, result: Any) -> None:
             self.inside = False
             self.busy += perf_counter_ns() - start
-            self.rows = max(self.rows, 0) + number
+            self.rows = number if self.rows < 0 else self.rows + number
             if result.cursor_strategy is not self:  # the fetch closed the result
                 self.end(None)
 
@@ -162,7 +162,10 @@ def _counted(base: type[Any]) -> type[Any]:
                 ended(self.rows, self.busy, error)
 
         def __del__(self) -> None:
-            ended = getattr(self, "ended", None)
+            try:
+                ended = self.ended
+            except AttributeError:  # its making failed
+                return
             if ended is not None:
                 orphans.add(ended, self.rows, self.busy)
 

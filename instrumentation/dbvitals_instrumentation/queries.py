@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from functools import partial
 from time import perf_counter_ns, time_ns
 from typing import Any
 
@@ -18,7 +17,7 @@ from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import Observation
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode
 from sqlalchemy import event
 from sqlalchemy.engine import Dialect, Engine
 from sqlalchemy.engine.default import DefaultDialect
@@ -41,15 +40,21 @@ MOST_PARAMETER_CHARACTERS = 256
 class Execution:
     """One DBAPI call that is being observed."""
 
-    __slots__ = ("context", "late", "official", "query", "span", "start")
+    __slots__ = ("context", "late", "official", "query", "span", "start", "took", "watch")
 
-    def __init__(self, query: Query, context: Context, official_span: Span | None) -> None:
+    def __init__(self, watch: QueryWatch, query: Query, context: Context, official_span: Span | None) -> None:
+        self.watch = watch
         self.query = query
         self.context = context
         self.official = official_span
         self.span: Span | None = None
         self.late: dict[str, Any] = {}
         self.start = time_ns()
+        self.took = 0
+
+    def fetched(self, rows: int, fetching: int, error: BaseException | None) -> None:
+        """Record it, now that its rows have been fetched, which took ``fetching`` nanoseconds more."""
+        self.watch.record(self, self.took + fetching, rows, error)
 
 
 class QueryWatch:
@@ -119,7 +124,7 @@ class QueryWatch:
             above = context_api.get_current()
             if above.get(SUPPRESS):
                 return None
-            if orphans:
+            if orphans.waiting:
                 orphans.settle()
             database = self._databases.get(id(dialect)) or self._adopt(context)
             if database is None:
@@ -142,7 +147,7 @@ class QueryWatch:
         except BaseException as error:
             took = perf_counter_ns() - started
             context_api.detach(token)
-            self._record(execution, took, -1, error)
+            self.record(execution, took, -1, error)
             self._let_go(execution, context)
             raise
         took = perf_counter_ns() - started
@@ -155,7 +160,7 @@ class QueryWatch:
         if rows is None:
             self._leave_counting(execution, cursor, context)
         else:
-            self._record(execution, took, rows, None)
+            self.record(execution, took, rows, None)
         return True
 
     def _leave_counting(self, execution: Execution, cursor: Any, context: Any) -> None:
@@ -197,7 +202,8 @@ class QueryWatch:
         if many > 1 or query.batch_size:
             return -1
         within = below if database.traced_fetch or not self._config.suppress_nested else None
-        return None if count_rows(context, partial(self._fetched, execution, took), within) else -1
+        execution.took = took
+        return None if count_rows(context, execution.fetched, within) else -1
 
     def _begin(
         self, database: Database, above: Context, statement: str, parameters: Any, context: Any, many: int
@@ -206,7 +212,7 @@ class QueryWatch:
         query = kept.get(statement)
         if query is None:
             query = self._learn(database, kept, statement, parameters, context, many)
-        execution = Execution(query, above, official.query_span(context))
+        execution = Execution(self, query, above, official.query_span(context))
         query.calls = calls = query.calls + 1
         if self._caller and (calls & (calls - 1) == 0 or self._caller == 2):
             execution.late.update(caller() or {})
@@ -259,32 +265,40 @@ class QueryWatch:
                 break
         return any(listener(*args) for listener in listeners)
 
-    def _fetched(self, execution: Execution, took: int, rows: int, fetching: int, error: BaseException | None) -> None:
-        self._record(execution, took + fetching, rows, error)
-
-    def _record(self, execution: Execution, took: int, rows: int, error: BaseException | None) -> None:
+    def record(self, execution: Execution, took: int, rows: int, error: BaseException | None) -> None:
+        """Write the span and measure; ``rows`` is -1 where their number is not known. Never raises."""
         try:
             query, late = execution.query, execution.late
             kind = description = None
             if rows >= 0:
                 late[semconv.DB_RESPONSE_RETURNED_ROWS] = rows
             if error is not None:
-                root = errors.root_of(error)
-                kind, description = errors.error_type(root), errors.description(root)
-                late[semconv.ERROR_TYPE] = kind
-                code = errors.status_code(root)
-                if code is not None:
-                    late[semconv.DB_RESPONSE_STATUS_CODE] = code
+                kind, description = _describe(error, late)
             end = execution.start + took
-            span_context = self._write_span(execution, end, description)
+            writer = self._telemetry.spans() if self._spans else None
+            if writer is not None and execution.official is None and execution.span is None:
+                span_context = writer.write(
+                    query.name,
+                    SpanKind.CLIENT,
+                    query.attributes,
+                    late,
+                    execution.start,
+                    end,
+                    execution.context,
+                    description,
+                )
+            else:
+                span_context = self._finish_span(execution, end, description)
             instruments = self._telemetry.instruments()
             if instruments is not None:
-                series = query.series_of(kind, self._budget.charge(query.cost, took))
+                admitted = self._budget.charge(query.cost, took)
+                series = query.series if kind is None and admitted else query.series_of(kind, admitted)
                 instruments.operation.record(series, (took * 1e-9, rows if rows >= 0 else None), span_context, end)
         except Exception as fault:
             guard.fault("queries.record", fault)
 
-    def _write_span(self, execution: Execution, end: int, description: str | None) -> Any:
+    def _finish_span(self, execution: Execution, end: int, description: str | None) -> SpanContext:
+        """Tell a span that was there while the query ran how it ended."""
         query = execution.query
         span = execution.official
         if span is not None:
@@ -299,19 +313,7 @@ class QueryWatch:
                 span.set_status(Status(StatusCode.ERROR, description))
             span.end(end)
             return span.get_span_context()
-        writer = self._telemetry.spans() if self._spans else None
-        if writer is None:
-            return trace.get_current_span(execution.context).get_span_context()
-        return writer.write(
-            query.name,
-            SpanKind.CLIENT,
-            query.attributes,
-            execution.late,
-            execution.start,
-            end,
-            execution.context,
-            description,
-        )
+        return trace.get_current_span(execution.context).get_span_context()
 
     def _adopt(self, context: Any) -> Database | None:
         """Get to know the database of an execution, if it is to be watched."""
@@ -360,6 +362,16 @@ class QueryWatch:
                         semconv.DB_QUERY_TEXT: statement.text[: semconv.MAX_INFO_TEXT],
                     },
                 )
+
+
+def _describe(error: BaseException, late: dict[str, Any]) -> tuple[str, str]:
+    """``error.type`` and the status description of an error, whose code joins the attributes."""
+    root = errors.root_of(error)
+    kind = late[semconv.ERROR_TYPE] = errors.error_type(root)
+    code = errors.status_code(root)
+    if code is not None:
+        late[semconv.DB_RESPONSE_STATUS_CODE] = code
+    return kind, errors.description(root)
 
 
 def _somebody_listens() -> bool:

@@ -104,7 +104,7 @@ def test_a_fault_changes_nothing_for_the_application_and_is_counted(
         (dbvitals.watch.Telemetry, "spans"),
         (dbvitals.watch.Telemetry, "instruments"),
         (histogram.BufferedHistograms, "record"),
-        (queries.QueryWatch, "_write_span"),
+        (queries.QueryWatch, "_finish_span"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
