@@ -105,7 +105,12 @@ def _counted(base: type[Any]) -> type[Any]:
             except BaseException as error:
                 self.failed(start, error)
                 raise
-            self.got(len(rows), start, result)
+            self.inside = False
+            if result.cursor_strategy is self or self.rows >= 0 or self.ended is None:
+                self.got(len(rows), start, result)
+            else:  # all at once, as nearly always: without a detour
+                ended, self.ended = self.ended, None
+                ended(len(rows), self.busy + perf_counter_ns() - start, None)
             return rows
 
         def fetchmany(self, result: Any, dbapi_cursor: Any, size: int | None = None) -> Any:

@@ -17,16 +17,20 @@ from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import Histogram, Meter
-from opentelemetry.trace import SpanContext
+from opentelemetry.trace import SpanContext, TraceFlags
 from opentelemetry.util.types import Attributes
 
 from dbvitals_instrumentation import spans
 
-MOST_WAITING = 256
+MOST_WAITING = 64
 """Measurements that may wait in one series; the caller that adds one more merges them, so memory is bounded."""
 
-Waiting = tuple["SpanContext | None", int, tuple["float | None", ...]]
-Measured = tuple[float, "SpanContext | None", int]
+Waiting = tuple[Any, ...]
+"""Time, trace id, span id, trace flags, and a value for each histogram. Flat and of numbers alone, since the garbage
+collector does not follow such a tuple, and its passes are much of what it costs to leave objects behind."""
+
+Measured = tuple[float, int, int, int, int]
+"""A value, and the time, trace id, span id and trace flags that it was measured with; 0 for no span."""
 Matches = tuple[tuple[Any, object], ...]
 """The SDK's matches of an instrument with a reader and a view, and the key of a series in each."""
 
@@ -73,7 +77,11 @@ class BufferedHistograms:
         """Measure one value for each histogram (``None`` for none) at ``time`` (Unix, ns) under ``span``."""
         if series.ready is self:
             waiting = series.waiting
-            waiting.append((span, time, values))
+            if span is None:
+                waiting.append((time, 0, 0, 0, *values))
+            else:
+                trace_id, span_id, _, flags, _, _ = span
+                waiting.append((time, trace_id, span_id, flags, *values))
             if len(waiting) > MOST_WAITING:
                 self._merge(series)
         elif self._sdk is None:
@@ -86,7 +94,7 @@ class BufferedHistograms:
             series.targets = None
             series.ready = self
             self._series.add(series)
-            series.waiting.append((span, time, values))
+            self.record(series, values, span, time)
             self._merge(series)  # at once, so that the series begins when its first measurement was made
 
     def flush(self) -> None:
@@ -110,12 +118,12 @@ class BufferedHistograms:
         waiting = series.waiting
         for _ in range(len(waiting)):
             try:
-                span, time, values = waiting.popleft()
+                time, trace_id, span_id, flags, *values = waiting.popleft()
             except IndexError:  # another thread merges too
                 break
             for group, value in zip(measured, values, strict=True):
                 if value is not None:
-                    group.append((value, span, time))
+                    group.append((value, time, trace_id, span_id, flags))
         for number, (instrument, group) in enumerate(zip(self._instruments, measured, strict=True)):
             if group and _is_enabled(instrument):
                 for match, key in self._matches(series)[number]:
@@ -148,8 +156,8 @@ class BufferedHistograms:
                     _add_to_buckets(aggregation, attributes, group, sampled)
                     return
             # No aggregation yet, or one that is no explicit-bucket histogram: as the API would, one by one.
-            value, span, time = group[0]
-            context = spans.current(span) if span is not None else Context()
+            value, time, *span = group[0]
+            context = _context_of(*span)
             measurement = _measurement(value, time, instrument, context, attributes)
             match.consume_measurement(measurement, sampled(value, time, attributes, context))
             group = group[1:]
@@ -173,11 +181,17 @@ def _add_to_buckets(aggregation: Any, attributes: Attributes, group: list[Measur
     reservoir = getattr(aggregation, "_reservoir", None)
     if reservoir is None:
         return
-    for value, span, time in dict(zip(buckets, group, strict=True)).values():
-        if span is not None:
-            context = spans.current(span)
-            if sampled(value, time, attributes, context):
-                reservoir.offer(value, time, attributes, context)
+    for value, time, trace_id, span_id, flags in dict(zip(buckets, group, strict=True)).values():
+        context = _context_of(trace_id, span_id, flags)
+        if sampled(value, time, attributes, context):
+            reservoir.offer(value, time, attributes, context)
+
+
+def _context_of(trace_id: int, span_id: int, flags: int) -> Context:
+    """The context of a measurement: its span, and nothing else."""
+    if not trace_id:
+        return Context()
+    return spans.current(SpanContext(trace_id, span_id, False, TraceFlags(flags)))
 
 
 def _create(meter: Meter, spec: Spec) -> Histogram:

@@ -11,14 +11,14 @@ from opentelemetry.trace import Span, Status, StatusCode
 
 from dbvitals_instrumentation import semconv
 
-_SQLALCHEMY_SPAN = "_otel_span"  # where opentelemetry-instrumentation-sqlalchemy keeps it on an execution context
+MARK = "_otel_span"  # where opentelemetry-instrumentation-sqlalchemy keeps it on an execution context
 _OURS = frozenset({semconv.DB_QUERY_TEXT, semconv.DB_OPERATION_NAME, semconv.DB_NAMESPACE})
 _SCOPES = "opentelemetry.instrumentation."
 
 
 def query_span(execution_context: Any) -> Span | None:
     """The span that opentelemetry-instrumentation-sqlalchemy began for this execution, while it is open."""
-    span: Span | None = getattr(execution_context, _SQLALCHEMY_SPAN, None)
+    span: Span | None = getattr(execution_context, MARK, None)
     return span if span is not None and (span.is_recording() or span.get_span_context().is_valid) else None
 
 
@@ -56,4 +56,4 @@ def fail(span: Span, description: str) -> None:
 def let_go(span: Span, execution_context: Any) -> None:
     """Have the maker of a query span that has ended look for it in vain: it would end it again, which is logged."""
     if not span.is_recording():
-        setattr(execution_context, _SQLALCHEMY_SPAN, None)
+        setattr(execution_context, MARK, None)

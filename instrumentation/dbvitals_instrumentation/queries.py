@@ -131,7 +131,8 @@ class QueryWatch:
                 return None
             execution = self._begin(database, above, statement, parameters, context, many)
             if self._plain:
-                sql, below = statement, self._silence.below(above)
+                sql, last = statement, self._silence.last
+                below = last[1] if last[0] is above else self._silence.below(above)
             else:
                 sql, below = self._prepare(execution, method, statement, dialect)
             token = context_api.attach(below)
@@ -212,7 +213,9 @@ class QueryWatch:
         query = kept.get(statement)
         if query is None:
             query = self._learn(database, kept, statement, parameters, context, many)
-        execution = Execution(self, query, above, official.query_span(context))
+        execution = Execution(
+            self, query, above, getattr(context, official.MARK, None) and official.query_span(context)
+        )
         query.calls = calls = query.calls + 1
         if self._caller and (calls & (calls - 1) == 0 or self._caller == 2):
             execution.late.update(caller() or {})
@@ -275,8 +278,8 @@ class QueryWatch:
             if error is not None:
                 kind, description = _describe(error, late)
             end = execution.start + took
-            writer = self._telemetry.spans() if self._spans else None
-            if writer is not None and execution.official is None and execution.span is None:
+            writer, instruments = self._telemetry.sinks()
+            if writer is not None and self._spans and execution.official is None and execution.span is None:
                 span_context = writer.write(
                     query.name,
                     SpanKind.CLIENT,
@@ -289,7 +292,6 @@ class QueryWatch:
                 )
             else:
                 span_context = self._finish_span(execution, end, description)
-            instruments = self._telemetry.instruments()
             if instruments is not None:
                 admitted = self._budget.charge(query.cost, took)
                 series = query.series if kind is None and admitted else query.series_of(kind, admitted)

@@ -127,13 +127,13 @@ class SdkSpanWriter(ApiSpanWriter):
         if not self._is_enabled():
             return parent_context or trace.INVALID_SPAN_CONTEXT
         ids = self._ids
-        if parent_context is None or not parent_context.is_valid:
+        follows = valid = False
+        if parent_context is not None:
+            trace_id, _, remote, flags, state, valid = parent_context
+            follows = valid and self._follows[2 * remote + (flags & 1)]
+        if not valid:
             parent_context = None
             trace_id, flags, state = ids.generate_trace_id(), self._root_flags, None
-            follows = False
-        else:
-            trace_id, _, remote, flags, state, _ = parent_context
-            follows = self._follows[2 * remote + (flags & 1)]
         if follows and self._metrics is None:  # sampled, as every sampler of this provider would say
             context = SpanContext(trace_id, ids.generate_span_id(), False, _FLAGS[flags & _RANDOM | 1], state)
             ended = None
