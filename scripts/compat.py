@@ -38,6 +38,10 @@ TOOLS = (  # what the tests import, besides what dbvitals itself needs
     "opentelemetry-instrumentation-psycopg",
     "opentelemetry-instrumentation-redis",
     "opentelemetry-instrumentation-sqlite3",
+    "cachetools",
+    "dogpile.cache",
+    "ddtrace",
+    "sentry-sdk",
 )
 
 

@@ -3,6 +3,10 @@
 ``Engine.raw_connection`` is wrapped, since no event of SQLAlchemy tells when a checkout begins; what happens later is
 heard from pool and dialect events. Numbers of connections are read from the pool when they are collected, so they
 cannot drift away from ``pool.status()``. A pool that ``Engine.dispose`` makes anew keeps the old one's name.
+
+Each name is a metric series for the life of the process, so there are only so many: a name is given again when its pool
+is gone, pools that keep no connections (``NullPool``) share one, and so do those beyond ``MOST_NAMES``. What pools of
+one name tell is added up.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from opentelemetry.metrics import Observation
 from opentelemetry.trace import SpanContext, SpanKind
 from sqlalchemy import event, exc
 from sqlalchemy.engine import Engine
+from sqlalchemy.pool import NullPool
 
 from dbvitals_instrumentation import errors, fork, guard, housekeeping, semconv
 from dbvitals_instrumentation.config import Config
@@ -29,17 +34,30 @@ from dbvitals_instrumentation.scope import Scope
 from dbvitals_instrumentation.telemetry import SUPPRESS, Telemetry
 
 MOST_CONNECTING = 10_000
+MOST_NAMES = 32
+"""Names that the pools of one server have, beside the one that all further pools share."""
 
 _ENGINE: Any = Engine  # whose method is replaced
+
+
+class Named:
+    """What pools of the same name share: their series, which outlive each of them."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.attributes = {semconv.POOL_NAME: name}
+        self.wait, self.create, self.use = (Series(self.attributes) for _ in range(3))
 
 
 class Pool:
     """What is known of one pool, beside what it knows itself."""
 
-    def __init__(self, pool: Any, name: str) -> None:
-        self.name = name
-        self.span_attributes = {semconv.POOL_NAME: name}
-        self.wait, self.create, self.use = (Series(self.span_attributes) for _ in range(3))
+    def __init__(self, pool: Any, named: Named) -> None:
+        self.name = named.name
+        self.span_attributes = named.attributes
+        self.wait, self.create, self.use = named.wait, named.create, named.use
+        self.keeps = not isinstance(pool, NullPool)  # whether it keeps connections, so that its size tells something
+        self.peak = 0  # most connections that were checked out at once
         self.pending: list[None] = []  # append and pop are atomic; its length is the number of requests
         self.checked_out: dict[int, int] = {}  # id of a connection record -> when it was checked out
         self.open: set[int] = set()  # ids of connection records that hold a connection
@@ -95,6 +113,8 @@ class PoolWatch:
         self._pools: dict[int, Pool] = {}  # by the id of SQLAlchemy's pool
         self._passed_over: set[int] = set()  # ids of pools that are not to be watched
         self._by_engine: weakref.WeakKeyDictionary[Any, Pool] = weakref.WeakKeyDictionary()  # by dialect
+        self._adopted: tuple[Pool, ...] = ()  # some may be gone since; replaced, never changed
+        self._named: dict[str, Named] = {}
         self._connecting: dict[int, int] = {}
         self._lock = threading.Lock()
         fork.renew_lock(self)
@@ -139,6 +159,7 @@ class PoolWatch:
             event.remove(Engine, name, listener)
         self._pools.clear()
         self._passed_over.clear()
+        self._adopted = ()
 
     def forget_unwatched(self) -> None:
         """Look again at pools that were passed over: the scope has grown."""
@@ -178,6 +199,10 @@ class PoolWatch:
     def _checked_out(self, pool: Pool, above: Context, start: int, took: int, ended: int, fairy: Any) -> None:
         record = id(fairy._connection_record)
         pool.checked_out.setdefault(record, ended)  # a thread's own connection may be handed out again
+        used = len(pool.checked_out)
+        if used > pool.peak:
+            with self._lock:  # else a thread that was first and is slower would write the smaller number
+                pool.peak = max(pool.peak, used)
         new = record in pool.fresh
         if new:
             pool.fresh.discard(record)
@@ -232,10 +257,13 @@ class PoolWatch:
                 self._passed_over.add(key)
                 return None
             pool = self._by_engine.get(engine.dialect)
-            if pool is None:
-                pool = self._by_engine[engine.dialect] = Pool(raw, self._name(engine))
-            else:  # after Engine.dispose
+            others = [other for other in self._adopted if other is not pool and not other.gone()]
+            name = _name(engine, others, pool)
+            if pool is not None and pool.name == name:  # after Engine.dispose
                 pool.replace(raw)
+            else:
+                pool = self._by_engine[engine.dialect] = Pool(raw, self._named.setdefault(name, Named(name)))
+            self._adopted = (*others, pool)
             self._pools[key] = pool
             if self._config.suppress_nested:
                 housekeeping.quieten(engine.dialect)
@@ -244,16 +272,6 @@ class PoolWatch:
     def _forget(self, key: int) -> None:
         self._pools.pop(key, None)
         self._passed_over.discard(key)
-
-    def _name(self, engine: Engine) -> str:
-        """The pool's own name or the server's, unique among the pools that live."""
-        name = getattr(engine.pool, "logging_name", None) or endpoint_of(engine).pool_name()
-        taken = {pool.name for pool in self._by_engine.values() if not pool.gone()}
-        number = 2
-        unique = name
-        while unique in taken:
-            unique, number = f"{name}#{number}", number + 1
-        return unique
 
     # --- listeners ----------------------------------------------------------------------------------------------
 
@@ -317,24 +335,47 @@ class PoolWatch:
 
     # --- what the observable instruments ask ------------------------------------------------------------------------
 
-    def _living(self) -> list[Pool]:
-        return [pool for pool in list(self._by_engine.values()) if not pool.gone()]
-
     def _observe_counts(self) -> Iterable[Observation]:
+        counts: dict[str, tuple[int, int]] = {}
         for pool in self._living():
             idle, used = pool.counts()
-            yield Observation(idle, {semconv.POOL_NAME: pool.name, semconv.CONNECTION_STATE: semconv.IDLE})
-            yield Observation(used, {semconv.POOL_NAME: pool.name, semconv.CONNECTION_STATE: semconv.USED})
+            idle_of_others, used_of_others = counts.get(pool.name, (0, 0))
+            counts[pool.name] = idle_of_others + idle, used_of_others + used
+        for name, (idle, used) in counts.items():
+            yield Observation(idle, {semconv.POOL_NAME: name, semconv.CONNECTION_STATE: semconv.IDLE})
+            yield Observation(used, {semconv.POOL_NAME: name, semconv.CONNECTION_STATE: semconv.USED})
 
     def _observe_max(self) -> Iterable[Observation]:
-        return [Observation(most, pool.span_attributes) for pool in self._living() if (most := pool.limits()[0])]
+        return self._added_up(lambda pool: pool.limits()[0] or None)
 
     def _observe_idle_max(self) -> Iterable[Observation]:
-        limits = ((pool, pool.limits()[1]) for pool in self._living())
-        return [Observation(most, pool.span_attributes) for pool, most in limits if most is not None]
+        return self._added_up(lambda pool: pool.limits()[1])
 
     def _observe_idle_min(self) -> Iterable[Observation]:
-        return [Observation(0, pool.span_attributes) for pool in self._living()]
+        return self._added_up(lambda pool: 0)
 
     def _observe_pending(self) -> Iterable[Observation]:
-        return [Observation(len(pool.pending), pool.span_attributes) for pool in self._living()]
+        return self._added_up(lambda pool: len(pool.pending))
+
+    def _living(self) -> list[Pool]:
+        return [pool for pool in self._adopted if not pool.gone()]
+
+    def _added_up(self, number_of: Callable[[Pool], int | None]) -> list[Observation]:
+        """One observation for each name, as a second would take the place of the first; ``None`` leaves none."""
+        totals: dict[str, int | None] = {}
+        for pool in self._living():
+            total, number = totals.get(pool.name, 0), number_of(pool)
+            totals[pool.name] = None if total is None or number is None else total + number
+        return [Observation(total, {semconv.POOL_NAME: name}) for name, total in totals.items() if total is not None]
+
+
+def _name(engine: Engine, others: Iterable[Pool], former: Pool | None) -> str:
+    """A name for an engine's pool beside ``others`` that live: the one it had, its own, its server's, or one of those
+    with a number. Only pools that keep no connections share one of these: a limit is of no use where they are counted.
+    """
+    own = getattr(engine.pool, "logging_name", None) or endpoint_of(engine).pool_name()
+    keeps = not isinstance(engine.pool, NullPool)
+    taken = {other.name for other in others if keeps or other.keeps}
+    numbered = (own, *(f"{own}#{number}" for number in range(2, MOST_NAMES + 1)))
+    wanted = numbered if former is None else (former.name, *numbered)
+    return next((name for name in wanted if name not in taken), f"{own}#{semconv.OTHER}")

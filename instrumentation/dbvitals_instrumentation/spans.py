@@ -127,13 +127,15 @@ class SdkSpanWriter(ApiSpanWriter):
         if not self._is_enabled():
             return parent_context or trace.INVALID_SPAN_CONTEXT
         ids = self._ids
-        follows = valid = False
-        if parent_context is not None:
-            trace_id, _, remote, flags, state, valid = parent_context
-            follows = valid and self._follows[2 * remote + (flags & 1)]
-        if not valid:
+        flags: int
+        state: Any
+        trace_id, _, remote, flags, state, valid = parent_context or trace.INVALID_SPAN_CONTEXT
+        if valid:
+            follows = self._follows[2 * remote + (flags & 1)]
+        else:
             parent_context = None
             trace_id, flags, state = ids.generate_trace_id(), self._root_flags, None
+            follows = False
         if follows and self._metrics is None:  # sampled, as every sampler of this provider would say
             context = SpanContext(trace_id, ids.generate_span_id(), False, _FLAGS[flags & _RANDOM | 1], state)
             ended = None
@@ -141,8 +143,8 @@ class SdkSpanWriter(ApiSpanWriter):
         else:
             result = tracer.sampler.should_sample(parent, trace_id, name, kind, attributes, ())
             decision = result.decision
-            flags = _FLAGS[flags & _RANDOM | decision.is_sampled()]
-            context = SpanContext(trace_id, ids.generate_span_id(), False, flags, result.trace_state)
+            own_flags = _FLAGS[flags & _RANDOM | decision.is_sampled()]
+            context = SpanContext(trace_id, ids.generate_span_id(), False, own_flags, result.trace_state)
             ended = self._metrics.start_span(parent_context, decision) if self._metrics is not None else None
             if not decision.is_recording():
                 return context

@@ -6,8 +6,10 @@ and no configurator of its own, since the first one found wins and that may be a
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,7 @@ from typing import Any
 from opentelemetry import metrics, trace
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined, unused-ignore]
 
-from dbvitals import watch
-from dbvitals.farewell import before_own_signal
+from dbvitals import farewell, watch
 from dbvitals_instrumentation import guard
 from dbvitals_instrumentation.config import Config, ConfigError
 
@@ -35,7 +36,8 @@ def pre_instrument() -> None:
     try:
         if type(trace.get_tracer_provider()) is trace.ProxyTracerProvider:
             _configure_sdk()
-        before_own_signal(_flush)
+        farewell.before_end(_flush)
+        atexit.register(farewell.forget, _flush)  # from there on the SDK shuts down by itself
         folder = os.environ.get(REPORT_FOLDER)
         if folder:
             from dbvitals.recorder import Recorder
@@ -71,10 +73,11 @@ def post_instrument() -> None:
     config = _config()
     if config is None or not config.enabled or config.query_spans != "auto":
         return
+    module = sys.modules.get("opentelemetry.instrumentation.sqlalchemy")
+    if module is None:  # importing it imports SQLAlchemy
+        return
     try:
-        from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
-
-        official = SQLAlchemyInstrumentor()
+        official = module.SQLAlchemyInstrumentor()
         if official.is_instrumented_by_opentelemetry:
             official.uninstrument()
     except Exception as error:

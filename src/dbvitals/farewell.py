@@ -1,15 +1,19 @@
-"""What is to be done before a process ends by a signal that it raises itself, as uvicorn's workers do on SIGTERM.
+"""What is to be done before a process ends without ``atexit``.
 
-Python runs no ``atexit`` then. Of all ways to end by a signal this is the one that can be met in time without a handler
-of our own, which would keep a process alive while it waits in C code.
+That is by ``os._exit``, as the children of multiprocessing and of celery do, or by a signal that it sends to itself, as
+uvicorn's workers do on SIGTERM. Both are covered where they are called, since what else there is does not hold:
+celery's children leave out the finalizers of multiprocessing, and a signal handler of our own would keep a process
+alive while it waits in C code.
 """
 
 from __future__ import annotations
 
+import _thread
 import functools
+import os
 import signal
-import threading
 from collections.abc import Callable
+from typing import NoReturn
 
 from dbvitals_instrumentation import guard
 
@@ -22,8 +26,11 @@ _covered = False
 _callbacks: list[Callable[[], None]] = []
 
 
-def before_own_signal(callback: Callable[[], None]) -> None:
-    """Call ``callback`` before this process, or one forked from it, raises a signal that ends it; the last is first."""
+def before_end(callback: Callable[[], None]) -> None:
+    """Call ``callback`` before this process, or one forked from it, ends without ``atexit``; the last is first.
+
+    It is called in a thread of its own, and again where the process does not end after all.
+    """
     global _covered
     if not _covered:
         _covered = True
@@ -37,27 +44,68 @@ def forget(callback: Callable[[], None]) -> None:
         _callbacks.remove(callback)
 
 
-def _cover() -> None:
-    original = signal.raise_signal
-
-    @functools.wraps(original)
-    def raise_signal(signalnum: int, /) -> None:
-        try:
-            if signal.Signals(signalnum).name in _FATAL and signal.getsignal(signalnum) is signal.SIG_DFL:
-                # In a thread: the signal may have come while this one held a lock that a callback needs.
-                thread = threading.Thread(target=_say, name="dbvitals-farewell", daemon=True)
-                thread.start()
-                thread.join(PATIENCE)
-        except Exception as error:
-            guard.fault("farewell", error)
-        original(signalnum)
-
-    signal.raise_signal = raise_signal
-
-
-def _say() -> None:
+def say() -> None:
+    """Call every callback now: the process may end at any moment."""
     for callback in reversed(_callbacks):
         try:
             callback()
         except Exception as error:
             guard.fault("farewell", error)
+
+
+def _cover() -> None:
+    exit_at_once, raise_signal, kill = os._exit, signal.raise_signal, os.kill
+
+    @functools.wraps(exit_at_once)
+    def _exit(status: int) -> NoReturn:
+        try:
+            _say_in_time()
+        finally:
+            exit_at_once(status)
+
+    @functools.wraps(raise_signal)
+    def raise_signal_(signalnum: int, /) -> None:
+        try:
+            if _ends(signalnum):
+                _say_in_time()
+        finally:
+            raise_signal(signalnum)
+
+    @functools.wraps(kill)
+    def kill_(pid: int, signalnum: int, /) -> None:
+        try:
+            if pid == os.getpid() and _ends(signalnum):
+                _say_in_time()
+        finally:
+            kill(pid, signalnum)
+
+    os._exit, signal.raise_signal, os.kill = _exit, raise_signal_, kill_
+
+
+def _ends(number: int) -> bool:
+    """Whether this process ends by the signal."""
+    try:
+        return signal.Signals(number).name in _FATAL and signal.getsignal(number) is signal.SIG_DFL
+    except (ValueError, TypeError):  # no signal: whom it is given to says so
+        return False
+
+
+def _say_in_time() -> None:
+    """In a thread: a signal may have come while this one held a lock that a callback needs.
+
+    Not one of ``threading``, whose own locks may be among them.
+    """
+    try:
+        said = _thread.allocate_lock()
+        said.acquire()
+        _thread.start_new_thread(_say_and_release, (said,))
+        said.acquire(timeout=PATIENCE)
+    except Exception as error:
+        guard.fault("farewell", error)
+
+
+def _say_and_release(said: _thread.LockType) -> None:
+    try:
+        say()
+    finally:
+        said.release()

@@ -1,7 +1,8 @@
 """Writes what a process sees into a folder, for the report of ``dbvitals run``.
 
 Each process keeps one file, replaced atomically once a second while something changed, and at its end: a process that
-is killed loses a second at most. A forked child begins a file of its own, with empty totals.
+is killed loses a second at most, and its last snapshot is not marked as final. A forked child begins a file of its own,
+with empty totals; one of multiprocessing also writes when its parent is about to terminate it.
 
 A fork copies locks as they are, so whoever forks first takes ours, lets what the SDK holds run into our totals, and
 gives them back afterwards, in parent and child. The SDK's own locks may still come over locked, from a thread that the
@@ -14,6 +15,7 @@ import atexit
 import json
 import multiprocessing.util
 import os
+import socket
 import sys
 import threading
 import time
@@ -27,7 +29,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from opentelemetry.trace import TracerProvider
 
-from dbvitals import farewell
+from dbvitals import doorbell, farewell
 from dbvitals.meters import Meters
 from dbvitals.snapshot import PoolTotals, Snapshot, to_json
 from dbvitals_instrumentation import guard
@@ -38,7 +40,7 @@ INTERVAL = 1.0
 PATIENCE = 2.0
 """Seconds that a fork, or the end of a process, waits for us at most."""
 
-_BILLIARD = "billiard.util"  # celery's multiprocessing, with the same hooks
+_SPAWNED = frozenset({"--multiprocessing-fork", "--billiard-fork"})  # how a child that was not forked is started
 
 
 class Recorder:
@@ -58,7 +60,7 @@ class Recorder:
         self._running = False
         self._forked = False
         self._thread: threading.Thread
-        self._registered: list[Any] = []
+        self._bell: doorbell.Doorbell | None = None
         self._begin()
 
     def attach(self, tracer_provider: TracerProvider, meter_provider: MeterProvider) -> MeterProvider:
@@ -76,47 +78,51 @@ class Recorder:
             meter_provider = SdkMeterProvider([self._meters])
         self._running = True
         _recorders.add(self)
-        atexit.register(self.finish)
-        farewell.before_own_signal(self.finish)
-        self._at_exit_of_children()
+        atexit.register(self._at_exit)
+        farewell.before_end(self.finish)
+        multiprocessing.util.register_after_fork(self, Recorder._in_child)  # billiard's is the same
+        if _SPAWNED.intersection(sys.orig_argv):
+            self._in_child()
+        doorbell.before_terminate(_ring)
         self.write()
         self._thread.start()
         return meter_provider
 
     def stop(self) -> None:
         """Write a last snapshot; nothing is written afterwards."""
-        self.write()
+        self.write(final=True)
         self._running = False
         self._wake.set()
         _recorders.discard(self)
-        atexit.unregister(self.finish)
+        atexit.unregister(self._at_exit)
         farewell.forget(self.finish)
 
     def finish(self) -> None:
-        """Have the thread write a last snapshot, as the process ends."""
+        """Have the thread write what may be the last snapshot, as the process ends."""
         if self._running and self._thread.is_alive():
-            self._ending = True
+            self._finished.clear()
+            self._finishing = True
             self._wake.set()
-            self._thread.join(PATIENCE)
+            self._finished.wait(PATIENCE)
         else:
-            self.write()
+            self.write(final=True)
 
-    def write(self) -> None:
-        """Write a snapshot if something has changed since the last one; never raises."""
+    def write(self, *, final: bool = False) -> None:
+        """Write a snapshot if something has changed since the last one, or if it may be the last; never raises."""
         try:
             with self._lock:
                 if self._running:
-                    self._write()
+                    self._write(final or self._ending)
         except Exception as error:
             guard.fault("recorder.write", error)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, *, final: bool = False) -> Snapshot:
         """What this process has seen."""
         with self._lock:
             self._look()
             pools = {name: _with_certain_peak(pool) for name, pool in self._meters.pools.items()}
             queries, caches, faults = tuple(self._workload.totals()), dict(self._meters.caches), guard.faults()
-            return Snapshot(os.getpid(), self._started, self._clock(), queries, pools, caches, faults)
+            return Snapshot(os.getpid(), self._started, self._clock(), queries, pools, caches, faults, final)
 
     def _look(self) -> None:
         try:
@@ -128,14 +134,15 @@ class Recorder:
         self._started = self._clock()
         self._file = self._folder / f"{os.getpid()}-{round(self._started * 1000)}.json"
         self._wake = threading.Event()
-        self._ending = False
+        self._finished = threading.Event()
+        self._finishing = self._ending = False
         self._thread = threading.Thread(target=self._run, args=(self._wake,), name="dbvitals-recorder", daemon=True)
         self._written: object = None
 
-    def _write(self) -> None:
-        snapshot = self.snapshot()
+    def _write(self, final: bool) -> None:
+        snapshot = self.snapshot(final=final)
         state = (sum(query.calls for query in snapshot.queries), snapshot.pools, snapshot.caches, snapshot.faults)
-        if (state == self._written and not self._ending) or (self._forked and snapshot.idle):
+        if (state == self._written and not final) or (self._forked and snapshot.idle):
             return  # the last snapshot says until when; a child that never asks anything of a database leaves no file
         temporary = self._file.with_suffix(".tmp")
         temporary.write_text(_dump(to_json(snapshot)), encoding="utf-8")
@@ -145,18 +152,31 @@ class Recorder:
     # --- the thread, and the ends of processes ------------------------------------------------------------------
 
     def _run(self, wake: threading.Event) -> None:
-        while not wake.wait(INTERVAL):
-            self.write()
-        if self._ending:
-            self.write()
+        while self._running:
+            wake.wait(INTERVAL)
+            wake.clear()
+            finishing, self._finishing = self._finishing, False
+            self.write(final=finishing)
+            if finishing:
+                self._finished.set()
 
-    def _at_exit_of_children(self) -> None:
-        """Children of multiprocessing end without ``atexit``: their own finalizers are set when they begin."""
-        utilities: tuple[Any, ...] = (multiprocessing.util, sys.modules.get(_BILLIARD))
-        for util in utilities:
-            if util is not None and util not in self._registered:
-                self._registered.append(util)
-                util.register_after_fork(self, _finalize_with(util))
+    def _at_exit(self) -> None:
+        self._ending = True
+        self.finish()
+
+    def _in_child(self) -> None:
+        """In a child of multiprocessing, however it was started: its parent may terminate it."""
+        if self._running and hasattr(socket, "AF_UNIX"):
+            try:
+                self._bell = doorbell.Doorbell(self.door(os.getpid()), farewell.say)
+            except OSError:  # then its last second may be missing, and the report says so
+                pass
+            except Exception as error:
+                guard.fault("recorder.in_child", error)
+
+    def door(self, pid: int) -> Path:
+        """Where the bell of a process is, if it has one."""
+        return self._folder / f"{pid}.bell"
 
     # --- forks --------------------------------------------------------------------------------------------------
 
@@ -181,7 +201,9 @@ class Recorder:
         try:
             self._begin()
             self._forked = True
-            self._at_exit_of_children()
+            if self._bell is not None:
+                self._bell.close()
+                self._bell = None
             self._thread.start()
         except Exception as error:
             guard.fault("recorder.after_fork", error)
@@ -191,13 +213,6 @@ def _with_certain_peak(pool: PoolTotals) -> PoolTotals:
     """Between two looks, more may have been in use than at either: one for a checkout, all for a time-out."""
     certain = (pool.most or 1) if pool.timeouts else 1 if pool.waits.count else 0
     return replace(pool, peak=max(pool.peak, certain))
-
-
-def _finalize_with(util: Any) -> Callable[[Recorder], None]:
-    def finalize(recorder: Recorder) -> None:
-        util.Finalize(None, recorder.finish, exitpriority=0)
-
-    return finalize
 
 
 def _dump(snapshot: dict[str, Any]) -> str:
@@ -212,8 +227,15 @@ _forking = threading.Lock()
 _forked: list[tuple[Recorder, bool]] = []  # and whether its locks are ours
 
 
+def _ring(pid: int) -> None:
+    for recorder in list(_recorders):
+        doorbell.ring(recorder.door(pid))
+
+
 def _before_fork() -> None:
     _forking.acquire()
+    if _recorders:
+        doorbell.before_terminate(_ring)  # billiard may have come
     _forked[:] = [(recorder, recorder.before_fork()) for recorder in _recorders]
 
 

@@ -114,6 +114,7 @@ class Snapshot:
         started, until: Unix time in seconds.
         caches: by name and tier.
         faults: of dbvitals itself, by site.
+        final: whether it was made as the process ended; more may have happened after any other.
     """
 
     pid: int
@@ -123,6 +124,7 @@ class Snapshot:
     pools: Mapping[str, PoolTotals]
     caches: Mapping[tuple[str, str], CacheTotals]
     faults: Mapping[str, int]
+    final: bool = False
 
     @property
     def idle(self) -> bool:
@@ -141,6 +143,7 @@ def to_json(snapshot: Snapshot) -> dict[str, Any]:
         "pools": {name: asdict(pool) for name, pool in snapshot.pools.items()},
         "caches": [[name, tier, asdict(cache)] for (name, tier), cache in snapshot.caches.items()],
         "faults": dict(snapshot.faults),
+        "final": snapshot.final,
     }
 
 
@@ -161,6 +164,7 @@ def from_json(data: Any) -> Snapshot:
             {name: _pool(pool) for name, pool in data["pools"].items()},
             {(name, tier): CacheTotals(**cache) for name, tier, cache in data["caches"]},
             data["faults"],
+            data["final"],
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise UnreadableSnapshot(f"not a snapshot of dbvitals: {type(error).__name__}") from error

@@ -1,10 +1,20 @@
-"""The wiring: which plugs are in, for which engines and clients."""
+"""The wiring: which plugs are in, for which engines and clients.
+
+A library's plugs go in when it is imported: importing one for a process that never needs it would cost that process
+more than all the rest of us. Whatever imports is done without our lock: a thread that imports a library waits for that
+lock in our hook, and holds the library's import lock meanwhile.
+"""
 
 from __future__ import annotations
 
+import importlib
+import logging
+import os
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from dbvitals_instrumentation import guard
 from dbvitals_instrumentation.cache import CacheCounter, Result
 from dbvitals_instrumentation.config import Config
 from dbvitals_instrumentation.redis_server import pool_of
@@ -12,11 +22,15 @@ from dbvitals_instrumentation.scope import Scope
 from dbvitals_instrumentation.telemetry import Telemetry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
+_log = logging.getLogger("dbvitals")
 _lock = threading.RLock()
 _watch: Watch | None = None
+_awaited: set[str] = set()  # libraries that have a hook, which stays for the life of the process
 
 
 class Watch:
@@ -28,37 +42,17 @@ class Watch:
         self.engines = Scope()
         self.clients = Scope()
         self.plugs: list[Any] = []
+        self.libraries: set[str] = set()  # whose plugs are in
         self.cache = CacheCounter(telemetry)
 
-    def plug_in(self) -> None:
-        """Install a plug for each library that is there."""
-        for plug in self._plugs():
+    def plug_in(self, library: str, plugs: list[Any]) -> None:
+        """Install the plugs of a library, once."""
+        if library in self.libraries:
+            return
+        self.libraries.add(library)
+        for plug in plugs:
             plug.install()
             self.plugs.append(plug)
-
-    def _plugs(self) -> list[Any]:
-        plugs: list[Any] = []
-        try:
-            import sqlalchemy  # noqa: F401
-        except ImportError:
-            pass
-        else:
-            from dbvitals_instrumentation.pool import PoolWatch
-            from dbvitals_instrumentation.queries import QueryWatch
-
-            plugs.append(QueryWatch(self.telemetry, self.config, self.engines))
-            if self.config.pool:
-                plugs.append(PoolWatch(self.telemetry, self.config, self.engines))
-        if self.config.redis:
-            try:
-                import redis.asyncio.cluster  # noqa: F401
-            except ImportError:
-                pass
-            else:
-                from dbvitals_instrumentation.redis_client import RedisWatch
-
-                plugs.append(RedisWatch(self.telemetry, self.config, self.clients, self.cache))
-        return plugs
 
     def unplug(self) -> None:
         """Take all plugs out, the last one first."""
@@ -76,7 +70,7 @@ def instrument(
     meter_provider: MeterProvider | None = None,
     config: Config | None = None,
 ) -> None:
-    """Watch SQLAlchemy engines and Redis clients.
+    """Watch SQLAlchemy engines and Redis clients, also where SQLAlchemy or redis-py is imported later.
 
     Call it again to watch more engines or clients; providers and configuration are those of the first call until
     :func:`uninstrument`.
@@ -103,7 +97,6 @@ def instrument(
     with _lock:
         if _watch is None:
             _watch = Watch(Telemetry(tracer_provider, meter_provider), config)
-            _watch.plug_in()
         everything = engine is None and redis is None
         if everything or dialect is not None:
             _watch.engines.add(dialect)
@@ -111,6 +104,8 @@ def instrument(
             _watch.clients.add(pool)
         for plug in _watch.plugs:
             plug.forget_unwatched()
+    for library in _PLUGS:
+        _when_imported(library)
 
 
 def uninstrument() -> None:
@@ -134,6 +129,74 @@ def record_cache(name: str, result: Result, *, tier: str = "local", number: int 
     watch = _watch
     if watch is not None:
         watch.cache.count(name, result, tier, number)
+
+
+def _sqlalchemy(watch: Watch) -> list[Any]:
+    from dbvitals_instrumentation.pool import PoolWatch
+    from dbvitals_instrumentation.queries import QueryWatch
+
+    plugs: list[Any] = [QueryWatch(watch.telemetry, watch.config, watch.engines)]
+    if watch.config.pool:
+        plugs.append(PoolWatch(watch.telemetry, watch.config, watch.engines))
+    return plugs
+
+
+def _redis(watch: Watch) -> list[Any]:
+    if not watch.config.redis:
+        return []
+    from dbvitals_instrumentation.redis_client import RedisWatch
+
+    return [RedisWatch(watch.telemetry, watch.config, watch.clients, watch.cache)]
+
+
+_PLUGS: dict[str, Callable[[Watch], list[Any]]] = {"sqlalchemy": _sqlalchemy, "redis": _redis}
+"""What makes the plugs of a library. Either package imports all that they touch (``redis``: its async and cluster
+clients) before its own import ends."""
+
+
+def _when_imported(library: str) -> None:
+    """Plug in for a library: now if it is there, else when it is imported."""
+    if sys.modules.get(library) is not None:
+        _plug_in(library)
+        return
+    with _lock:
+        if library in _awaited:
+            return
+        _awaited.add(library)
+    from wrapt import register_post_import_hook  # it takes a while, too
+
+    register_post_import_hook(_on_import, library)
+
+
+def _on_import(module: Any) -> None:
+    """The hook, which cannot be taken back: does nothing while nothing is instrumented."""
+    _plug_in(module.__name__)
+
+
+def _plug_in(library: str) -> None:
+    """Make and install the plugs of a library that is imported, or is being imported by another thread."""
+    watch = _watch
+    if watch is None or library in watch.libraries:
+        return
+    try:
+        importlib.import_module(library)  # waits for that thread, before our own modules try and see half a library
+        plugs = _PLUGS[library](watch)
+        with _lock:
+            if watch is _watch:
+                watch.plug_in(library, plugs)
+    except ImportError as error:  # another package of that name, or a version that is too old
+        _log.warning("dbvitals: this %s cannot be watched: %s", library, error)
+    except Exception as error:
+        guard.fault("watch.plug_in", error)
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.RLock()  # another thread, which the child does not have, may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _dialect_of(engine: Any) -> Any:

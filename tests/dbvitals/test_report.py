@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
@@ -221,6 +225,37 @@ def test_more_queries_than_there_is_room_for_are_added_up() -> None:
     assert lines[-1] == "… and 8 more queries, 6.76 s in total"
 
 
+def test_of_pools_caches_and_errors_that_are_not_shown_the_report_says_how_many_there_are() -> None:
+    workload = Workload()
+    for number in range(11):
+        ask(workload, "a", "SELECT t", "", 0.1, error=f"E{number:02}")
+    pool = PoolTotals(5, 0, 3, Waits(BOUNDS, (10, 0, 0, 0, 0), 0.002, 0.0001, 0.0004), 0, 0, 3)
+    pools = {f"db{number:02}:5432/shop": pool for number in range(10)}
+    caches = {(f"cache{number:02}", "redis"): CacheTotals(1) for number in range(9)}
+    lines = rendered(report.merge([Snapshot(1, 0.0, 1.0, tuple(workload.totals()), pools, caches, {})]))
+    said = [(lines[number - 1], line) for number, line in enumerate(lines) if line.startswith("… and")]
+    assert [line for _, line in said] == ["… and 2 more", "… and 1 more", "… and 3 more"]
+    assert [before.split()[0] for before, _ in said] == ["3", "cache07", "SELECT"]
+    assert not any("more" in line for line in rendered(report.merge([web(), worker()])))
+
+
+def test_processes_that_were_killed_are_counted_once_they_are_gone(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    ended, went_on = replace(web(gone.pid), final=True), web(gone.pid, started=900.0)
+    alive = web(os.getpid())
+    for number, snapshot in enumerate((ended, went_on, alive)):
+        (tmp_path / f"{number}.json").write_text(json.dumps(to_json(snapshot)))
+    assert report.load(tmp_path).killed == 0
+    (tmp_path / "4.json").write_text(json.dumps(to_json(web(gone.pid, started=1200.0))))
+    seen = report.load(tmp_path)
+    assert seen.killed == 1
+    assert rendered(seen)[-1] == "1 process was killed; up to a second of what it did may be missing."
+    assert rendered(replace(seen, killed=2))[-1] == (
+        "2 processes were killed; up to a second of what they did may be missing."
+    )
+
+
 def test_where_no_process_was_watched_the_report_says_so_and_what_to_do(tmp_path: Path) -> None:
     assert rendered(report.load(tmp_path)) == [
         "dbvitals saw nothing: no Python process loaded it. Start the program with the Python that dbvitals is "
@@ -241,7 +276,7 @@ def test_the_json_holds_the_same_under_stable_keys(tmp_path: Path) -> None:
     data = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert list(data) == [
         "format", "started", "until", "duration", "processes", "watched", "totals", "queries", "pools", "caches",
-        "errors", "faults", "unreadable",
+        "errors", "faults", "killed", "unreadable",
     ]  # fmt: skip
     assert data["format"] == 1
     assert data["totals"] == {"calls": 1321, "seconds": pytest.approx(5.5533), "rows": 5170, "errors": 12}

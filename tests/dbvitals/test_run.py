@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import textwrap
 import threading
 import venv
@@ -194,6 +195,31 @@ def test_children_of_multiprocessing_are_watched_to_their_last_query(place: Plac
     )
     outcome = place.run(sys.executable, "app.py")
     assert (outcome.code, outcome.calls, outcome.processes) == (0, 10, 2)
+
+
+@pytest.mark.parametrize(
+    "library, start", [("multiprocessing", "fork"), ("multiprocessing", "spawn"), ("billiard", "")]
+)
+def test_workers_that_a_pool_terminates_are_watched_to_their_last_query(place: Place, library: str, start: str) -> None:
+    place.file(
+        "app.py",
+        f"""
+        import {library} as library, shop
+        if __name__ == "__main__":
+            with library.get_context("{start}" or None).Pool(1) as pool:
+                pool.map(shop.ask, [5] * 8, chunksize=1)
+        """,
+    )
+    outcome = place.run(sys.executable, "app.py")
+    assert (outcome.code, outcome.calls, outcome.report["killed"]) == (0, 40, 0)
+    assert "killed" not in outcome.stderr
+
+
+def test_a_process_that_was_killed_is_said_to_be(place: Place) -> None:
+    place.file("app.py", "import os, signal, shop\nshop.ask()\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    outcome = place.run(sys.executable, "app.py")
+    assert (outcome.code, outcome.report["killed"]) == (128 + signal.SIGKILL, 1)
+    assert outcome.stderr.splitlines()[-1] == "1 process was killed; up to a second of what it did may be missing."
 
 
 def test_python_processes_further_down_are_watched(place: Place) -> None:
@@ -413,3 +439,70 @@ def test_with_an_endpoint_telemetry_is_exported_and_no_report_printed(place: Pla
     assert b"the-shop" in bodies["/v1/traces"]
     assert b"db.client.operation.duration" in bodies["/v1/metrics"]
     assert outcome.calls == 3  # the report that was asked for in JSON is written all the same
+
+
+def test_what_children_do_before_they_end_without_atexit_is_exported(place: Place, sink: str) -> None:
+    place.file(
+        "app.py",
+        """
+        import billiard, multiprocessing, os, signal, shop
+
+        process = multiprocessing.get_context("fork").Process(target=shop.ask, args=(1,))
+        process.start()
+        process.join()
+        if os.fork() == 0:
+            shop.ask(10)
+            os._exit(0)
+        if os.fork() == 0:
+            shop.ask(20)
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.wait(), os.wait()
+        with billiard.Pool(1) as pool:  # as celery's: its workers skip the finalizers of multiprocessing
+            pool.apply(shop.ask, [40])
+            pool.close()
+            pool.join()
+        """,
+    )
+    place.environ |= {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": sink,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_BSP_SCHEDULE_DELAY": "600000",
+        "OTEL_METRIC_EXPORT_INTERVAL": "600000",
+        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "sqlalchemy",  # it refuses SQLAlchemy 2.1 aloud
+    }
+    program = [f"{sysconfig.get_path('scripts')}/opentelemetry-instrument", sys.executable, "app.py"]
+    done = subprocess.run(
+        program, cwd=place.folder, env=place.environ, timeout=DEADLINE, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    traces = b"".join(body for path, body in Sink.posts if path == "/v1/traces")
+    metrics = b"".join(body for path, body in Sink.posts if path == "/v1/metrics")
+    assert traces.count(b"db.query.text") == 1 + 10 + 20 + 40  # in each span once
+    assert b"db.client.operation.duration" in metrics
+
+
+def test_a_place_that_does_not_answer_keeps_a_child_no_longer_than_promised(place: Place) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place.file(
+            "app.py",
+            """
+            import os, time, shop
+            if os.fork() == 0:
+                shop.ask(3)
+                os.write(1, b"%d\\n" % time.monotonic_ns())
+                os._exit(4)
+            code = os.waitstatus_to_exitcode(os.wait()[1])
+            os.write(1, b"%d %d" % (time.monotonic_ns(), code))
+            os.kill(os.getpid(), 9)
+            """,
+        )
+        outcome = place.run(
+            sys.executable,
+            "app.py",
+            OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{silent.getsockname()[1]}",
+            OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
+        )
+    asked, ended, code = map(int, outcome.stdout.split())
+    assert code == 4
+    assert 0 < ended - asked < 3e9
+    assert outcome.calls == 3  # the report that was asked for in JSON is there all the same

@@ -16,8 +16,12 @@ import sqlalchemy as sa
 from dbvitals import testing
 from dbvitals_instrumentation import guard
 
+LEGACY = sa.__version__.startswith("1.4.")
+"""SQLAlchemy 1.4 runs in its 2.0 style here, has no dialect for psycopg 3, and keeps no pool for SQLite's files."""
+
 DRIVERS = {
     "sqlite": "sqlite",
+    "postgresql": "postgresql+psycopg2" if LEGACY else "postgresql+psycopg",  # whichever is there
     "psycopg": "postgresql+psycopg",
     "psycopg2": "postgresql+psycopg2",
     "pymysql": "mysql+pymysql",
@@ -25,6 +29,7 @@ DRIVERS = {
     "asyncpg": "postgresql+asyncpg",
     "aiomysql": "mysql+aiomysql",
 }
+_POOLING = {"pool_size", "max_overflow", "pool_timeout", "pool_pre_ping"}
 _SERVERS = {"postgresql": "postgresql_url", "mysql": "mariadb_url"}
 
 
@@ -43,6 +48,8 @@ def url_of(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], sa
 
     def url(driver: str) -> sa.engine.URL:
         drivername = DRIVERS[driver]
+        if LEGACY and driver == "psycopg":
+            pytest.skip("SQLAlchemy 1.4 has no dialect for psycopg 3")
         server = _SERVERS.get(drivername.partition("+")[0])
         if server is None:
             return sa.engine.URL.create(drivername, database=str(tmp_path / "test.db"))
@@ -61,6 +68,11 @@ def engine_of(url_of: Callable[[str], sa.engine.URL]) -> Iterator[Callable[..., 
             from sqlalchemy.ext.asyncio import create_async_engine
 
             return create_async_engine(url_of(driver), **options)
+        if LEGACY:
+            options.setdefault("future", True)
+            if driver == "sqlite" and not _POOLING.isdisjoint(options):  # the pool that SQLite's files have since 2.0
+                options.setdefault("poolclass", sa.pool.QueuePool)
+                options.setdefault("connect_args", {"check_same_thread": False})
         one = sa.create_engine(url_of(driver), **options)
         made.append(one)
         if table:

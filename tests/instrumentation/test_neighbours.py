@@ -24,7 +24,7 @@ WORK = """
             switch_on()
         import sqlalchemy as sa
 
-        engine = sa.create_engine("sqlite://")
+        engine = sa.create_engine("sqlite://", future=True)
         with transaction(), engine.connect() as connection:
             connection.execute(sa.text("CREATE TABLE person (id INTEGER PRIMARY KEY, name TEXT)"))
             insert = sa.text("INSERT INTO person VALUES (:id, :name)")

@@ -13,9 +13,10 @@ import sqlalchemy as sa
 from opentelemetry.trace import SpanKind, StatusCode
 from sqlalchemy import pool as pools
 
-from dbvitals import testing
+from dbvitals import testing, watch
 from dbvitals_instrumentation import semconv
 from dbvitals_instrumentation.config import Config
+from dbvitals_instrumentation.pool import MOST_NAMES, PoolWatch
 
 
 def counts(seen: testing.Seen, name: str | None = None) -> dict[str, int]:
@@ -103,7 +104,7 @@ def test_a_request_that_waits_is_pending(seen: testing.Seen, engine_of: Callable
 
 
 def test_a_failed_connect_is_a_failed_checkout(seen: testing.Seen) -> None:
-    engine = sa.create_engine("postgresql+psycopg://nobody:geheim@127.0.0.1:1/nothing")
+    engine = sa.create_engine("postgresql+psycopg2://nobody:geheim@127.0.0.1:1/nothing")
     with pytest.raises(sa.exc.OperationalError):
         engine.connect()
     failed = seen.spans(semconv.CHECKOUT_SPAN)[-1]
@@ -133,7 +134,7 @@ def test_detached_connections_are_no_longer_used(seen: testing.Seen, engine_of: 
 
 
 def test_pre_ping_and_recycling_keep_the_counts(seen: testing.Seen, engine_of: Callable[..., Any]) -> None:
-    engine = engine_of("psycopg", table=False, pool_size=2, pool_pre_ping=True, pool_recycle=0)
+    engine = engine_of("postgresql", table=False, pool_size=2, pool_pre_ping=True, pool_recycle=0)
     for _ in range(3):
         with engine.connect() as connection:
             connection.execute(sa.text("SELECT 1")).all()
@@ -186,7 +187,7 @@ def test_a_pool_made_anew_by_dispose_keeps_its_name(seen: testing.Seen, engine_o
 
 
 def test_pools_of_the_same_server_have_names_of_their_own(seen: testing.Seen, engine_of: Callable[..., Any]) -> None:
-    engines = [engine_of("sqlite", table=False) for _ in range(2)]
+    engines = [engine_of("sqlite", table=False, poolclass=pools.QueuePool) for _ in range(2)]
     named = engine_of("sqlite", table=False, pool_logging_name="replica")
     for engine in (*engines, named):
         with engine.connect():
@@ -206,6 +207,132 @@ def test_a_pool_that_is_gone_is_no_longer_told_of(seen: testing.Seen) -> None:
     del engine
     gc.collect()
     assert counts(seen) == {}
+
+
+def pool_names(seen: testing.Seen) -> set[str]:
+    """The names that checkouts have had."""
+    return {span.attributes[semconv.POOL_NAME] for span in seen.spans(semconv.CHECKOUT_SPAN)}
+
+
+def use_once(engine: Any) -> None:
+    """Check a connection out and in."""
+    with engine.connect():
+        pass
+
+
+def test_engines_that_keep_no_connections_share_a_name_and_are_counted_together(seen: testing.Seen) -> None:
+    engines = [sa.create_engine("sqlite://", poolclass=pools.NullPool) for _ in range(50)]
+    with contextlib.ExitStack() as held:
+        for engine in engines[:40]:
+            held.enter_context(engine.connect())
+        assert counts(seen) == {"idle": 0, "used": 40}
+        assert len(seen.points(semconv.CONNECTION_COUNT)) == 2
+    for engine in engines[40:]:
+        use_once(engine)
+    assert counts(seen) == {"idle": 0, "used": 0}
+    assert pool_names(seen) == {"sqlite::memory:"}
+    assert value(seen, semconv.CONNECTION_IDLE_MAX) == 0
+    assert value(seen, semconv.CONNECTION_IDLE_MIN) == 0
+    assert value(seen, semconv.CONNECTION_PENDING_REQUESTS) == 0
+    assert seen.points(semconv.CONNECTION_MAX) == []
+    assert [point.count for point in seen.points(semconv.CONNECTION_USE_TIME)] == [50]
+
+
+def test_engines_made_and_dropped_again_and_again_have_one_series_and_lose_no_measurement(seen: testing.Seen) -> None:
+    import gc
+
+    for _ in range(100):
+        use_once(sa.create_engine("sqlite://", poolclass=pools.NullPool))
+    gc.collect()
+    assert [point.count for point in seen.points(semconv.CONNECTION_WAIT_TIME)] == [100]
+
+
+def test_a_pool_with_a_limit_does_not_share_the_name_of_those_without(seen: testing.Seen) -> None:
+    kinds = (pools.QueuePool, pools.NullPool, pools.NullPool, pools.QueuePool)
+    engines = [sa.create_engine("sqlite://", poolclass=kind) for kind in kinds]
+    for engine in engines:
+        use_once(engine)
+    names = [span.attributes[semconv.POOL_NAME] for span in seen.spans(semconv.CHECKOUT_SPAN)]
+    assert [name.removeprefix("sqlite::memory:") for name in names] == ["", "#2", "#2", "#3"]
+    for engine in engines:
+        engine.dispose()
+
+
+def test_the_name_of_a_pool_that_is_gone_is_given_again(seen: testing.Seen) -> None:
+    import gc
+
+    engines = [sa.create_engine("sqlite://", poolclass=pools.QueuePool) for _ in range(3)]
+    for engine in engines:
+        use_once(engine)
+    engines.pop(1).dispose()
+    del engine
+    gc.collect()
+    seen.clear()
+    new = sa.create_engine("sqlite://", poolclass=pools.QueuePool)
+    use_once(new)
+    assert pool_names(seen) == {"sqlite::memory:#2"}
+    for engine in (new, *engines):
+        engine.dispose()
+
+
+def test_a_pool_made_anew_gets_another_name_where_its_own_was_given_away(seen: testing.Seen) -> None:
+    first, second = (sa.create_engine("sqlite://", poolclass=pools.QueuePool, pool_size=n) for n in (3, 4))
+    use_once(first)
+    first.dispose()
+    use_once(second)
+    use_once(first)
+    named = {point.attributes[semconv.POOL_NAME]: point.value for point in seen.points(semconv.CONNECTION_IDLE_MAX)}
+    assert named == {"sqlite::memory:": 4, "sqlite::memory:#2": 3}
+    for engine in (first, second):
+        engine.dispose()
+
+
+def test_a_server_has_at_most_thirty_two_pool_names_and_one_for_all_others(seen: testing.Seen) -> None:
+    engines = [sa.create_engine("sqlite://", poolclass=pools.QueuePool, pool_size=2) for _ in range(MOST_NAMES + 8)]
+    with contextlib.ExitStack() as held:
+        for engine in engines:
+            held.enter_context(engine.connect())
+        assert len(pool_names(seen)) == MOST_NAMES + 1
+        assert counts(seen, "sqlite::memory:") == {"idle": 0, "used": 1}
+        assert counts(seen, f"sqlite::memory:#{MOST_NAMES}") == {"idle": 0, "used": 1}
+        assert counts(seen, "sqlite::memory:#other") == {"idle": 0, "used": 8}
+    assert counts(seen, "sqlite::memory:#other") == {"idle": 8, "used": 0}
+    for metric, most in ((semconv.CONNECTION_MAX, 12), (semconv.CONNECTION_IDLE_MAX, 2)):
+        limits = {point.attributes[semconv.POOL_NAME]: point.value for point in seen.points(metric)}
+        assert (limits["sqlite::memory:"], limits["sqlite::memory:#other"]) == (most, 8 * most)
+    for engine in engines:
+        engine.dispose()
+
+
+def test_further_pools_have_no_limit_together_if_one_of_them_has_none(seen: testing.Seen) -> None:
+    engines = [
+        sa.create_engine("sqlite://", poolclass=pools.QueuePool, max_overflow=number) for number in [0] * 33 + [-1]
+    ]
+    for engine in engines:
+        use_once(engine)
+    assert len(seen.points(semconv.CONNECTION_MAX)) == MOST_NAMES
+    for engine in engines:
+        engine.dispose()
+
+
+def test_the_most_connections_out_at_once_are_known_exactly(engine_of: Callable[..., Any]) -> None:
+    with testing.observe():
+        engine = engine_of("sqlite", table=False, pool_size=4, max_overflow=4)
+        for most in (2, 8, 3):
+            together = threading.Barrier(most)
+
+            def work(together: threading.Barrier = together) -> None:
+                with engine.connect():
+                    together.wait(30)
+
+            threads = [threading.Thread(target=work) for _ in range(most)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert watch._watch is not None
+        (plug,) = (plug for plug in watch._watch.plugs if isinstance(plug, PoolWatch))
+        assert [pool.peak for pool in plug._pools.values()] == [8]
 
 
 def test_without_pool_watching_there_are_queries_alone(engine_of: Callable[..., Any]) -> None:

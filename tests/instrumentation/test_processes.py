@@ -8,6 +8,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -362,6 +363,8 @@ def test_after_the_providers_shutdown_queries_go_on_and_nothing_grows(
             tracers.shutdown()
             meters.shutdown()
             caplog.clear()
+            if version("opentelemetry-sdk").startswith("1.30."):  # its processor logs each span that comes later
+                caplog.set_level(logging.ERROR, "opentelemetry.sdk.trace.export")
             for _ in range(500):
                 connection.execute(sa.text("SELECT 42")).all()
             gc.collect()

@@ -48,6 +48,11 @@ METHODS = [
 ]
 
 
+async def close(client: Any) -> None:
+    """Close an awaited client, which redis-py 5.0.0 calls ``close``, and ``aclose`` since 5.0.1."""
+    await (client.aclose() if hasattr(client, "aclose") else client.close())
+
+
 @pytest.fixture
 def client(seen: testing.Seen) -> Iterator[redis.Redis]:
     with fakeredis.FakeRedis(host="cache", port=6379, db=2) as made:
@@ -68,7 +73,7 @@ async def awaited(redis_url: str, seen: testing.Seen) -> AsyncIterator[redis.asy
     await made.flushall()
     seen.clear()
     yield made
-    await made.aclose()
+    await close(made)
 
 
 @pytest.fixture
@@ -398,7 +403,7 @@ async def test_an_awaited_cluster_is_seen_alike(redis_cluster_url: str, seen: te
     cluster = redis.asyncio.RedisCluster.from_url(redis_cluster_url)
     await cluster.set("a", VALUE)
     await cluster.pipeline().get("a").get("b").execute()
-    await cluster.aclose()
+    await close(cluster)
     assert names(seen) == ["SET", "PIPELINE GET"]
 
 
@@ -421,8 +426,8 @@ async def test_a_named_awaited_cluster_alone_is_watched(redis_cluster_url: str) 
         await named.set("a", 1)
         await named.pipeline().get("a").get("b").execute()
         assert names(seen) == ["SET", "PIPELINE GET"]
-    await named.aclose()
-    await other.aclose()
+    await close(named)
+    await close(other)
 
 
 # --- errors -----------------------------------------------------------------------------------------------------
@@ -560,7 +565,7 @@ def test_clients_made_before_and_after_are_watched_and_awaited_ones_too() -> Non
             async with fakeredis.FakeAsyncRedis() as after:
                 await before.get("a")
                 await after.get("a")
-                await before.aclose()
+                await close(before)
 
         asyncio.run(work())
         assert names(seen) == ["GET", "GET"]
@@ -667,7 +672,7 @@ def test_the_official_instrumentation_and_ours_give_one_span(
         client = redis.asyncio.Redis.from_url(redis_url)
         await client.get("none")
         await client.pipeline().get("none").get("none").execute()
-        await client.aclose()
+        await close(client)
 
     try:
         with redis.Redis.from_url(redis_url) as client:

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import psycopg2.extensions
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import registry
@@ -73,12 +74,10 @@ def test_an_engine_that_nobody_holds_is_collected(seen: testing.Seen) -> None:
 def test_a_cursor_whose_rowcount_is_no_number_makes_no_fault(
     seen: testing.Seen, engine_of: Callable[..., Any], postgresql_url: str
 ) -> None:
-    import psycopg
+    class Cursor(psycopg2.extensions.cursor):
+        rowcount = "many"
 
-    class Cursor(psycopg.Cursor[Any]):
-        rowcount = "many"  # type: ignore[assignment]
-
-    engine = engine_of("psycopg", connect_args={"cursor_factory": Cursor})
+    engine = engine_of("psycopg2", connect_args={"cursor_factory": Cursor})
     seen.clear()
     with engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT id FROM dbv_item WHERE id < 3").fetchall() == [(1,), (2,)]

@@ -16,6 +16,7 @@ Keys are stable: within a ``format``, none is renamed, removed or given another 
     caches[]                  name, tier, requests, hits, misses, bypasses, errors, hit_ratio (null: no hits or misses)
     errors[]                  type, calls, queries (how many had it), summary, caller (of the one that had it most)
     faults                    {site: count} of dbvitals itself
+    killed                    processes that were killed; up to a second of what each did may be missing
     unreadable                snapshots that could not be read
 """
 
@@ -46,6 +47,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "caches": [_cache(cache) for cache in report.caches],
         "errors": [_error(error) for error in report.errors],
         "faults": dict(report.faults),
+        "killed": report.killed,
         "unreadable": report.unreadable,
     }
 

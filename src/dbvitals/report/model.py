@@ -104,6 +104,7 @@ class Report:
         watched: all that were recorded.
         calls, total, rows, failed: of all queries; ``total`` in seconds.
         faults: of dbvitals itself, by site.
+        killed: processes of which the end was not seen.
         unreadable: snapshots that could not be read.
     """
 
@@ -120,6 +121,7 @@ class Report:
     caches: tuple[Cache, ...]
     errors: tuple[Error, ...]
     faults: Mapping[str, int]
+    killed: int = 0
     unreadable: int = 0
 
     @property
@@ -133,7 +135,7 @@ class Report:
         return not (self.queries or self.pools or self.caches)
 
 
-def merge(snapshots: Iterable[Snapshot], *, unreadable: int = 0) -> Report:
+def merge(snapshots: Iterable[Snapshot], *, killed: int = 0, unreadable: int = 0) -> Report:
     """The report on some processes, each given by its newest snapshot; their order does not matter."""
     found = sorted(snapshots, key=lambda snapshot: (snapshot.started, snapshot.pid))
     workload = Workload()
@@ -156,6 +158,7 @@ def merge(snapshots: Iterable[Snapshot], *, unreadable: int = 0) -> Report:
         caches=_caches(found),
         errors=_errors(queries),
         faults=dict(sum((Counter(snapshot.faults) for snapshot in found), Counter())),
+        killed=killed,
         unreadable=unreadable,
     )
 

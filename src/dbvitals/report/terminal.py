@@ -104,11 +104,16 @@ def _lines(report: Report, width: int) -> Iterable[Text]:
             ],
             width,
         )
+        yield from _more(report.caches)
     if report.errors:
         yield from _errors(report.errors, width)
     if report.faults:
         sites = ", ".join(f"{site} {number}×" for site, number in sorted(report.faults.items()))
         yield Text.assemble("\n", ("Faults of dbvitals itself, please report them: ", "bold red"), sites)
+    if report.killed:
+        were = f"{things(report.killed, 'process was', 'processes were')} killed"
+        did = "it" if report.killed == 1 else "they"
+        yield Text(f"\n{were}; up to a second of what {did} did may be missing.", "dim")
     if report.unreadable:
         yield Text(f"\n{things(report.unreadable, 'snapshot')} could not be read and are not in here.", "yellow")
 
@@ -179,6 +184,7 @@ def _pools(pools: Sequence[Pool], width: int) -> Iterable[Text]:
         more.append(f"longest wait {seconds(pool.longest_wait)}")
         rows.append(Row(name, cells, [", ".join(more)]))
     yield from _table("Connection pools", _POOL_COLUMNS, rows, width)
+    yield from _more(pools)
 
 
 def _errors(errors: Sequence[Error], width: int) -> Iterable[Text]:
@@ -188,6 +194,13 @@ def _errors(errors: Sequence[Error], width: int) -> Iterable[Text]:
         place = f", {_place(error.caller)}" if error.caller else ""
         rows.append(Row(error.type, (_alarm(error.calls),), [f"{error.summary}{others}{place}"]))
     yield from _table("Errors by type", _ERROR_COLUMNS, rows, width)
+    yield from _more(errors)
+
+
+def _more(everything: Sequence[object]) -> Iterable[Text]:
+    rest = len(everything) - MOST_OTHERS
+    if rest > 0:
+        yield Text(f"… and {count(rest)} more", "dim")
 
 
 def _table(
