@@ -124,6 +124,8 @@ class QueryWatch:
             above = context_api.get_current()
             if above.get(SUPPRESS):
                 return None
+            if self._telemetry.idle and self._is_unheard(context):
+                return None
             if orphans.waiting:
                 orphans.settle()
             database = self._databases.get(id(dialect)) or self._adopt(context)
@@ -163,6 +165,14 @@ class QueryWatch:
         else:
             self.record(execution, took, rows, None)
         return True
+
+    def _is_unheard(self, context: Any) -> bool:
+        """Whether observing an execution would be for nobody: no provider, no official span, no comment to write."""
+        return (
+            not self._config.sqlcommenter
+            and getattr(context, official.MARK, None) is None
+            and self._telemetry.sinks() == (None, None)
+        )
 
     def _leave_counting(self, execution: Execution, cursor: Any, context: Any) -> None:
         """Do what is due now of a query that is recorded when its rows have been fetched."""
@@ -332,7 +342,7 @@ class QueryWatch:
                 self._passed_over.add(key)
                 return None
             connection = getattr(context.root_connection, "connection", None)
-            raw = getattr(connection, "dbapi_connection", None) or getattr(connection, "connection", None)
+            raw = getattr(connection, "dbapi_connection", None) or getattr(connection, "connection", None) or connection
             database = Database(dialect, endpoint_of(context.engine, raw), self._config, self._budget, self._remember)
             self._databases[key] = database
             if self._config.suppress_nested:

@@ -15,7 +15,10 @@ from typing import Any
 from dbvitals_instrumentation import guard
 
 _GROUPS = ("RESILIENCY", "CSC")
-_RECORDERS = ("redis.observability.recorder", "redis.asyncio.observability.recorder")
+_RECORDERS = {  # and where each keeps its collector
+    "redis.observability.recorder": "_metrics_collector",
+    "redis.asyncio.observability.recorder": "_async_metrics_collector",
+}
 
 
 class RedisMetrics:
@@ -64,11 +67,12 @@ class RedisMetrics:
             def force_flush(self, timeout_millis: int = 30000) -> bool:
                 return True
 
-        self._manager = Manager(config.OTelConfig(metric_groups=groups))
-        self._instance = instance
-        instance._provider_manager = self._manager
+        manager = Manager(config.OTelConfig(metric_groups=groups))
+        self._instance, self._manager = instance, None
+        instance._provider_manager = None  # until the collectors are made: a finaliser would make one meanwhile
         _forget_collectors()
-        _make_collectors()
+        _make_collectors(provider, manager.config)
+        instance._provider_manager = self._manager = manager
 
 
 def _forget_collectors() -> None:
@@ -79,7 +83,8 @@ def _forget_collectors() -> None:
             continue
 
 
-def _make_collectors() -> None:
-    recorder: Any = importlib.import_module(_RECORDERS[0])
-    recorder._metrics_collector = recorder._get_or_create_collector()
-    importlib.import_module(_RECORDERS[1])._get_or_create_collector()
+def _make_collectors(provider: Any, config: object) -> None:
+    collector: Any = importlib.import_module("redis.observability.metrics").RedisMetricsCollector
+    made = collector(provider.get_meter(collector.METER_NAME, collector.METER_VERSION), config)
+    for name, variable in _RECORDERS.items():
+        setattr(importlib.import_module(name), variable, made)

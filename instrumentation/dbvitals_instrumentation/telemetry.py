@@ -128,6 +128,8 @@ class Telemetry:
         self._meter_provider: MeterProvider | None = None
         self._spans: SpanWriter | None = None
         self._instruments: Instruments | None = None
+        self.idle = True
+        """Whether nobody listened when this was last looked at; :meth:`sinks` looks again."""
         self._sources: list[tuple[str, Source]] = []
         self._connected: list[Source] = []
 
@@ -137,6 +139,7 @@ class Telemetry:
         if provider is not self._tracer_provider:
             self._spans = span_writer(provider)
             self._tracer_provider = provider
+            self.idle = self._spans is None and self._instruments is None
         return self._spans
 
     def instruments(self) -> Instruments | None:
@@ -145,6 +148,7 @@ class Telemetry:
         if provider is not self._meter_provider:
             self._connect_sources(_instruments_of(provider))
             self._meter_provider = provider
+            self.idle = self._spans is None and self._instruments is None
         return self._instruments
 
     @property

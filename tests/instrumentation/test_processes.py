@@ -333,8 +333,12 @@ def test_without_an_sdk_nothing_is_recorded_and_nothing_fails(run_script: Callab
     import sys
     import sqlalchemy as sa
     import dbvitals
-    from dbvitals_instrumentation import guard
+    from dbvitals_instrumentation import guard, queries
 
+    def observed(*_args):
+        raise AssertionError("a query that nobody hears of was observed")
+
+    queries.QueryWatch._begin = observed
     dbvitals.instrument()
     engine = sa.create_engine("sqlite://")
     with engine.connect() as connection:
