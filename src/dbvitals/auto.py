@@ -10,7 +10,7 @@ import atexit
 import logging
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +100,23 @@ def _config() -> Config | None:
         return None
 
 
+def sdk_defaults(environ: Mapping[str, str]) -> dict[str, str]:
+    """What the SDK is told unless the environment says otherwise.
+
+    OTLP, as OpenTelemetry's distro has it; over HTTP where the endpoint's port is 4318, the specification's port for
+    that, since the SDK would speak gRPC to it and lose everything.
+    """
+    defaults = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "otlp"}
+    if environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").rstrip("/").endswith(":4318"):
+        defaults["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf"
+    return defaults
+
+
 def _configure_sdk() -> None:
     """The SDK as the environment asks for, as OpenTelemetry's own distro would do it: OTLP unless told otherwise."""
     from opentelemetry.sdk._configuration import _OTelSDKConfigurator
 
-    os.environ.setdefault("OTEL_TRACES_EXPORTER", "otlp")
-    os.environ.setdefault("OTEL_METRICS_EXPORTER", "otlp")
+    for name, value in sdk_defaults(os.environ).items():
+        os.environ.setdefault(name, value)
     configurator: Any = _OTelSDKConfigurator
     configurator().configure()
