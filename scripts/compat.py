@@ -2,13 +2,14 @@
 """The instrumentation's tests against the versions that pyproject.toml promises: `make compat`.
 
 One environment with every dependency at its lower bound, and one for each line of SQLAlchemy with everything else new.
-Each is kept as `.venv-<name>` and made anew when pyproject.toml or this file changes. Left out are tests that no version
-of anything changes: SQL text, and the memory that a hundred thousand statements leave. The rest takes about four minutes.
+Each is kept as `.venv-<name>` and made anew when pyproject.toml or this file changes. Left out are tests that no
+version of anything changes: SQL text, and the memory that a hundred thousand statements leave. The rest takes about
+four minutes.
 
     python scripts/services.py run -- python scripts/compat.py [NAME…] [-- PYTEST ARGUMENTS…]
 
-Names: lowest, sqlalchemy-1.4, sqlalchemy-2.0, sqlalchemy-2.1; none for all. A test is skipped where a version lacks what
-it is about, and says so.
+Names: lowest, sqlalchemy-1.4, sqlalchemy-2.0, sqlalchemy-2.1; none for all. A test is skipped where a version lacks
+what it is about, and says so.
 """
 
 from __future__ import annotations
