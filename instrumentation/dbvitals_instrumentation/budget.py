@@ -58,21 +58,21 @@ class Budget:
     def charge(self, cost: Cost, nanoseconds: int) -> bool:
         """Add to an account; true where the fingerprint has series of its own."""
         cost.total += nanoseconds
-        if not cost.admitted and cost.total > cost.next_look:
-            self._try_to_promote(cost)
-        return cost.admitted
+        return cost.admitted or (cost.total > cost.next_look and self.promote(cost))
 
-    def _try_to_promote(self, cost: Cost) -> None:
+    def promote(self, cost: Cost) -> bool:
+        """Give series to a fingerprint among the rest, if it has come to cost enough; whether it has them now."""
         with self._lock:
             cost.next_look = 2 * cost.total
             if self._promotions_left == 0 or cost.admitted or cost.total < 2 * self._cheapest:
-                return
+                return cost.admitted
             cheapest = min((each for each in self._costs.values() if each.admitted), key=lambda each: each.total)
             self._cheapest = cheapest.total
             if cost.total >= 2 * cheapest.total:
                 cheapest.admitted, cost.admitted = False, True
                 self._costs.setdefault(cost.fingerprint, cost)
                 self._promotions_left -= 1
+            return cost.admitted
 
     def _forget_cheaper_half(self) -> None:
         rest = sorted((each for each in self._costs.values() if not each.admitted), key=lambda each: each.total)

@@ -160,10 +160,10 @@ class QueryWatch:
         except Exception as error:
             guard.fault("queries.finish", error)
             rows = -1
-        if rows is None:
-            self._leave_counting(execution, cursor, context)
-        else:
+        if rows is not None:
             self.record(execution, took, rows, None)
+        elif execution.official is not None or context.cursor_fetch_strategy.ahead:
+            self._leave_counting(execution, cursor, context)
         return True
 
     def _is_unheard(self, context: Any) -> bool:
@@ -303,7 +303,9 @@ class QueryWatch:
             else:
                 span_context = self._finish_span(execution, end, description)
             if instruments is not None:
-                admitted = self._budget.charge(query.cost, took)
+                cost = query.cost
+                cost.total += took
+                admitted = cost.admitted or (cost.total > cost.next_look and self._budget.promote(cost))
                 series = query.series if kind is None and admitted else query.series_of(kind, admitted)
                 instruments.operation.record(series, (took * 1e-9, rows if rows >= 0 else None), span_context, end)
         except Exception as fault:

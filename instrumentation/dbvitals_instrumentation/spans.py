@@ -96,7 +96,7 @@ class SdkSpanWriter(ApiSpanWriter):
         self._ids = tracer.id_generator
         self._root_flags = _RANDOM if getattr(self._ids, "is_trace_id_random", lambda: False)() else 0
         self._follows = _follows(tracer.sampler)
-        self._is_enabled = getattr(tracer, "_is_enabled", lambda: True)
+        self._configurable = hasattr(getattr(tracer, "_tracer_config", None), "is_enabled")
         self._metrics = getattr(tracer, "_tracer_metrics", None)
         if type(self._metrics).__name__ == "NoOpTracerMetrics":
             self._metrics = None
@@ -124,7 +124,7 @@ class SdkSpanWriter(ApiSpanWriter):
             return super().write(name, kind, attributes, late, start, end, parent, error)
         above: Any = parent.get(_SPAN_KEY)
         parent_context: SpanContext | None = None if above is None else above.get_span_context()
-        if not self._is_enabled():
+        if self._configurable and not tracer._tracer_config.is_enabled:
             return parent_context or trace.INVALID_SPAN_CONTEXT
         ids = self._ids
         flags: int

@@ -166,6 +166,8 @@ def _when_imported(library: str) -> None:
     from wrapt import register_post_import_hook  # it takes a while, too
 
     register_post_import_hook(_on_import, library)
+    if sys.modules.get(library) is not None:  # another thread has begun to import it, and may not have seen the hook
+        _plug_in(library)
 
 
 def _on_import(module: Any) -> None:

@@ -445,8 +445,9 @@ def test_what_children_do_before_they_end_without_atexit_is_exported(place: Plac
     place.file(
         "app.py",
         """
-        import billiard, multiprocessing, os, signal, shop
+        import billiard, multiprocessing, os, signal, shop, warnings
 
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of each fork beside threads
         process = multiprocessing.get_context("fork").Process(target=shop.ask, args=(1,))
         process.start()
         process.join()

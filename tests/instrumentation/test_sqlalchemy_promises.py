@@ -55,8 +55,10 @@ def test_a_dialect_whose_driver_has_no_name_is_watched(seen: testing.Seen, monke
 
     assert not hasattr(Nameless, "driver")
     monkeypatch.setitem(registry.impls, "nameless", lambda: Nameless)
-    with sa.create_engine("nameless://", module=sqlite3).connect() as connection:
+    engine = sa.create_engine("nameless://", module=sqlite3)
+    with engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT 1").fetchall() == [(1,)]
+    engine.dispose()
     assert [span.name for span in seen.spans()] == ["SELECT"]
 
 
