@@ -31,7 +31,7 @@ from dbvitals_instrumentation.endpoint import endpoint_of
 from dbvitals_instrumentation.fetching import count_rows, orphans
 from dbvitals_instrumentation.scope import Scope
 from dbvitals_instrumentation.statement import Statement
-from dbvitals_instrumentation.telemetry import SUPPRESS, Silence, Telemetry
+from dbvitals_instrumentation.telemetry import SUPPRESS, Silence, Telemetry, attach, get_current
 
 MOST_PARAMETERS = 32
 MOST_PARAMETER_CHARACTERS = 256
@@ -121,7 +121,7 @@ class QueryWatch:
             return None
         dialect = context.dialect
         try:
-            above = context_api.get_current()
+            above = get_current()
             if above.get(SUPPRESS):
                 return None
             if self._telemetry.idle and self._is_unheard(context):
@@ -137,7 +137,7 @@ class QueryWatch:
                 below = last[1] if last[0] is above else self._silence.below(above)
             else:
                 sql, below = self._prepare(execution, method, statement, dialect)
-            token = context_api.attach(below)
+            token = attach(below)
         except Exception as error:
             guard.fault("queries.begin", error)
             return None

@@ -14,7 +14,16 @@ from typing import Any, Protocol
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags, Tracer
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    Tracer,
+    TraceState,
+)
 from opentelemetry.trace.propagation import _SPAN_KEY
 from opentelemetry.util.types import AttributeValue
 
@@ -101,6 +110,9 @@ class SdkSpanWriter(ApiSpanWriter):
         if type(self._metrics).__name__ == "NoOpTracerMetrics":
             self._metrics = None
         self._unset = Status(StatusCode.UNSET)
+        flags, state = TraceFlags(1), TraceState([("k", "v")])
+        if tuple(SpanContext(1, 2, False, flags, state)) != (1, 2, False, flags, state, True):
+            raise TypeError("a SpanContext of another layout")
         # Everything that `write` reaches for is touched here once, so that an SDK that lacks it is found out now.
         _ = (tracer.sampler.should_sample, tracer.resource, tracer.span_processor._span_processors)
 
@@ -137,7 +149,9 @@ class SdkSpanWriter(ApiSpanWriter):
             trace_id, flags, state = ids.generate_trace_id(), self._root_flags, None
             follows = False
         if follows and self._metrics is None:  # sampled, as every sampler of this provider would say
-            context = SpanContext(trace_id, ids.generate_span_id(), False, _FLAGS[flags & _RANDOM | 1], state)
+            context = _new_span_context(
+                SpanContext, (trace_id, ids.generate_span_id(), False, _FLAGS[flags & _RANDOM | 1], state, True)
+            )
             ended = None
             own: Any = {**attributes, **late}
         else:
@@ -173,6 +187,7 @@ class SdkSpanWriter(ApiSpanWriter):
 
 
 _RANDOM = 0x02  # W3C trace context level 2: the random-trace-id flag
+_new_span_context = tuple.__new__  # with ids that are valid already; `SdkSpanWriter` sees that this is its layout
 _FLAGS = tuple(TraceFlags(flags) for flags in (0, 1, _RANDOM, _RANDOM | 1))
 
 

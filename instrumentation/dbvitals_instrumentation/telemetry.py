@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from opentelemetry import context as context_api
@@ -19,6 +20,12 @@ from dbvitals_instrumentation import guard, semconv
 from dbvitals_instrumentation.counter import BufferedCounter
 from dbvitals_instrumentation.histogram import BufferedHistograms, Spec
 from dbvitals_instrumentation.spans import SpanWriter, span_writer
+
+_runtime: Any = getattr(context_api, "_RUNTIME_CONTEXT", context_api)
+get_current: Callable[[], Context] = _runtime.get_current
+attach: Callable[[Context], Any] = _runtime.attach
+"""OpenTelemetry's functions of these names without the detour that each takes; ``detach`` is its own, which never
+raises."""
 
 Source = Callable[[], Iterable[Observation]]
 
