@@ -166,7 +166,11 @@ def _when_imported(library: str) -> None:
     from wrapt import register_post_import_hook  # it takes a while, too
 
     register_post_import_hook(_on_import, library)
-    if sys.modules.get(library) is not None:  # another thread has begun to import it, and may not have seen the hook
+    # Another thread may have begun to import it before there was our hook, and not have put it where we look: wait.
+    wait = getattr(vars(importlib).get("_bootstrap"), "_lock_unlock_module", None)
+    if wait is not None:
+        wait(library)
+    if sys.modules.get(library) is not None:
         _plug_in(library)
 
 
