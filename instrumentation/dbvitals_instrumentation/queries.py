@@ -17,12 +17,12 @@ from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import Observation
-from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace import Span, SpanContext, SpanKind
 from sqlalchemy import event
 from sqlalchemy.engine import Dialect, Engine
 from sqlalchemy.engine.default import DefaultDialect
 
-from dbvitals_instrumentation import errors, fork, guard, housekeeping, official, semconv, sqlcomment
+from dbvitals_instrumentation import errors, fork, guard, housekeeping, official, semconv, spans, sqlcomment
 from dbvitals_instrumentation.budget import Budget
 from dbvitals_instrumentation.caller import caller
 from dbvitals_instrumentation.config import Config
@@ -322,11 +322,7 @@ class QueryWatch:
             return span.get_span_context()
         span = execution.span
         if span is not None:
-            span.set_attributes(execution.late)
-            if description is not None:
-                span.set_status(Status(StatusCode.ERROR, description))
-            span.end(end)
-            return span.get_span_context()
+            return spans.finish(span, execution.late, end, description)
         return trace.get_current_span(execution.context).get_span_context()
 
     def _adopt(self, context: Any) -> Database | None:

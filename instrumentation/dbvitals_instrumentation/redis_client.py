@@ -21,9 +21,9 @@ import redis.cluster
 from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace import Span, SpanContext, SpanKind
 
-from dbvitals_instrumentation import guard, official, redis_errors, semconv
+from dbvitals_instrumentation import guard, official, redis_errors, semconv, spans
 from dbvitals_instrumentation.cache import CacheCounter
 from dbvitals_instrumentation.config import Config
 from dbvitals_instrumentation.histogram import Series
@@ -283,11 +283,7 @@ class RedisWatch:
             return span.get_span_context()
         span = execution.span
         if span is not None:
-            span.set_attributes(execution.late)
-            if description is not None:
-                span.set_status(Status(StatusCode.ERROR, description))
-            span.end(end)
-            return span.get_span_context()
+            return spans.finish(span, execution.late, end, description)
         writer = self._telemetry.spans() if self._config.redis_spans else None
         if writer is None:
             return trace.get_current_span(execution.above).get_span_context()

@@ -16,6 +16,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import (
     NonRecordingSpan,
+    Span,
     SpanContext,
     SpanKind,
     Status,
@@ -205,6 +206,15 @@ def span_writer(provider: trace.TracerProvider) -> SpanWriter | None:
         except Exception as error:  # an SDK whose inside has changed: the API still works
             guard.fault("spans.sdk", error)
     return ApiSpanWriter(tracer)
+
+
+def finish(span: Span, late: Attributes, end: int, error: str | None) -> SpanContext:
+    """End a span that was current while it lasted, as a writer would have written it."""
+    span.set_attributes(late)
+    if error is not None:
+        span.set_status(Status(StatusCode.ERROR, error))
+    span.end(end)
+    return span.get_span_context()
 
 
 def current(span_context: SpanContext) -> Context:
