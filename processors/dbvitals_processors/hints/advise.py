@@ -1,0 +1,197 @@
+"""The whole way from a workload to advice: read, study, select, price, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from dbvitals_processors.hints import impact, parsing
+from dbvitals_processors.hints.audit import audit
+from dbvitals_processors.hints.binds import constants, split
+from dbvitals_processors.hints.costs import NONE, Configuration, Costs, Studied
+from dbvitals_processors.hints.explain.size import build_seconds
+from dbvitals_processors.hints.model import (
+    Advice,
+    Candidate,
+    Catalogue,
+    Hint,
+    Planner,
+    Refusal,
+    Remark,
+    Served,
+    Unplannable,
+    WorkloadQuery,
+)
+from dbvitals_processors.hints.reading import Reading
+from dbvitals_processors.hints.select import Rules, Selection, select
+from dbvitals_processors.hints.study import study
+from dbvitals_processors.hints.unhelped import unhelped
+from dbvitals_processors.hints.upkeep import upkeep, writes_of
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for.
+
+    Attributes:
+        budget: bytes for all advised indexes together; ``None`` for no limit.
+        most: indexes at most.
+        least_gain: share of the unindexed cost of the queries it serves that an index must save.
+        dismissed: ids of hints that are not wanted, with the reason.
+    """
+
+    budget: int | None = None
+    most: int | None = None
+    least_gain: float = 0.05
+    dismissed: tuple[tuple[str, str], ...] = ()
+
+
+def advise(
+    planner: Planner,
+    queries: Sequence[WorkloadQuery],
+    options: Options | None = None,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Advice:
+    """Advise on a workload.
+
+    The same workload on the same database gives the same advice: everything is ordered by id.
+
+    Raises:
+        AdvisorError: the database cannot be asked at all.
+    """
+    options = options or Options()
+    began = clock()
+    catalogue = planner.catalogue()
+    studied, refused = _study(planner, queries, catalogue)
+    writes = writes_of((one.reading, one.query.calls) for one in studied)
+    shares: dict[Candidate, float] = {}
+
+    def price(candidate: Candidate) -> float:
+        if candidate not in shares:
+            shares[candidate] = planner.selectivity(candidate) if candidate.where else 1.0
+        return upkeep(candidate, catalogue, writes, shares[candidate])
+
+    dismissed = dict(options.dismissed)
+    studied = [_without(one, frozenset(dismissed)) for one in studied]
+    costs = Costs(planner, studied)
+    selection = select(costs, Rules(planner.size, price, options.budget, options.most, options.least_gain))
+    hints = _hints(costs, selection, catalogue, planner.size, price)
+    refused += [Refusal(str(one), reason) for one, reason in selection.refused]
+    refused += [Refusal(one, f"dismissed: {reason}" if reason else "dismissed") for one, reason in dismissed.items()]
+    return Advice(
+        catalogue.system,
+        tuple(hints),
+        tuple(refused),
+        (*audit(catalogue), *_remarks(studied, selection.chosen, costs, catalogue)),
+        costs.total(NONE),
+        costs.total(selection.chosen),
+        len(studied),
+        planner.what_if_calls,
+        clock() - began,
+    )
+
+
+def _study(
+    planner: Planner, queries: Sequence[WorkloadQuery], catalogue: Catalogue
+) -> tuple[list[Studied], list[Refusal]]:
+    studied, refused = [], []
+    for query in queries:
+        try:
+            studied.append(study(query, read(query, catalogue), planner, catalogue))
+        except Unplannable as reason:
+            refused.append(Refusal(query.id, str(reason), query.id))
+    return studied, refused
+
+
+def read(query: WorkloadQuery, catalogue: Catalogue) -> Reading:
+    """A workload's query, read, with what its samples say of its binds.
+
+    Raises:
+        Unplannable: it cannot be parsed.
+    """
+    fixed, seen = constants(split(query.sql), query.parameters)
+    return parsing.read(parsing.parse(query.sql, catalogue.system), catalogue, fixed, seen)
+
+
+def _without(one: Studied, ids: frozenset[str]) -> Studied:
+    """A study without the candidates that the user has dismissed."""
+    if not ids or not any(candidate.id in ids for candidate in one.promising):
+        return one
+    kept = frozenset(candidate for candidate in one.promising if candidate.id not in ids)
+    return replace(one, promising=kept, packages=tuple(p for p in one.packages if p <= kept))
+
+
+def _hints(
+    costs: Costs,
+    selection: Selection,
+    catalogue: Catalogue,
+    size: Callable[[Candidate], int],
+    price: Callable[[Candidate], float],
+) -> list[Hint]:
+    total = costs.total(NONE) or 1.0
+    model = impact.calibrate(
+        [
+            impact.Point(one.before, one.query.seconds / one.query.calls)
+            for one in costs.queries
+            if one.query.seconds and one.query.calls and one.before > 0
+        ]
+    )
+    hints = []
+    for candidate, gain in selection.gains.items():
+        served = _served(costs, candidate, selection.chosen)
+        table = catalogue.tables[candidate.table]
+        taken = size(candidate)
+        weakest = {costs.estimate(one, selection.chosen).verification for one in costs.concerned(candidate)}
+        verification = (
+            "heuristic"
+            if "heuristic" in weakest and candidate.method in ("gin", "gist")
+            else min(weakest - {"heuristic"} or weakest, key=("heuristic", "explain", "hypothetical").index)
+        )
+        hints.append(
+            Hint(
+                candidate,
+                candidate.ddl(concurrently=catalogue.system == "postgresql", system=catalogue.system),
+                tuple(served),
+                taken,
+                build_seconds(taken, table.rows),
+                price(candidate),
+                gain,
+                gain / total,
+                model.saving(served),
+                verification,
+                _notes(candidate, catalogue),
+            )
+        )
+    return sorted(hints, key=lambda hint: (-hint.gain, hint.id))
+
+
+def _served(costs: Costs, candidate: Candidate, chosen: Configuration) -> list[Served]:
+    """Queries that would cost more without the index."""
+    found = []
+    for one in costs.concerned(candidate):
+        after = costs.estimate(one, chosen)
+        without = costs.estimate(one, chosen - {candidate})
+        if after.cost < 0.99 * without.cost:
+            before = costs.estimate(one, NONE)
+            found.append(Served(one.query, before.cost, without.cost, after.cost, before.plan, after.plan))
+    return sorted(found, key=lambda one: (-one.query.calls * (one.without - one.after), one.query.id))
+
+
+def _notes(candidate: Candidate, catalogue: Catalogue) -> tuple[str, ...]:
+    notes = []
+    if any(key.column is None for key in candidate.keys):
+        notes.append(f"run ANALYZE {candidate.table.name} after building it: expressions have no statistics before")
+    if candidate.where:
+        notes.append("serves only queries whose condition implies its WHERE")
+    return tuple(notes)
+
+
+def _remarks(studied: Sequence[Studied], chosen: Configuration, costs: Costs, catalogue: Catalogue) -> list[Remark]:
+    """What would help the queries that no index does."""
+    found = []
+    for one in studied:
+        if costs.estimate(one, chosen).cost > 0.5 * one.before:
+            found += unhelped(one.query, one.reading, catalogue)
+    return list(dict.fromkeys(found))

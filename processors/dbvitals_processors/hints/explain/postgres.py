@@ -1,0 +1,369 @@
+"""PostgreSQL's planner, asked with HypoPG's hypothetical indexes on a read-only connection of our own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import Connection, create_engine, make_url
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from dbvitals_processors.hints.binds import Bound, split
+from dbvitals_processors.hints.explain import inverted, pg_plan, pg_values, size
+from dbvitals_processors.hints.explain.pg_catalogue import read_catalogue
+from dbvitals_processors.hints.model import (
+    AdvisorError,
+    Candidate,
+    Catalogue,
+    Estimate,
+    Key,
+    Unplannable,
+    WorkloadQuery,
+)
+
+STATEMENT_TIMEOUT = 5_000
+"""Milliseconds; planning is what takes time here, nothing is executed."""
+LOCK_TIMEOUT = 500
+MOST_HYPOTHETICAL = 400
+"""Hypothetical indexes made before all are dropped: each takes an object id."""
+MOST_SAMPLES = 3
+
+Configuration = frozenset[Candidate]
+
+_INVERTIBLE = re.compile(r" (?:@>|&&|@@|\?[|&]?|~~?\*?) ")
+_OID = re.compile(r"^<(\d+)>")
+
+
+@contextmanager
+def connect(url: str | URL) -> Iterator[Connection]:
+    """A read-only connection with time-outs; what is set is set for this connection alone.
+
+    Raises:
+        AdvisorError: the server cannot be reached, refuses us, or no driver is installed.
+    """
+    engine = create_engine(_with_driver(make_url(url)), poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            _borrow_hypopg(connection)
+            for setting, value in _SESSION:
+                connection.exec_driver_sql(f"SET {setting} = {value}")
+            yield connection
+    except SQLAlchemyError as error:
+        raise AdvisorError(f"{make_url(url).render_as_string()}: {reason_of(error)}") from None
+
+
+_SESSION = (
+    ("application_name", "'dbvitals advise'"),
+    ("statement_timeout", STATEMENT_TIMEOUT),
+    ("lock_timeout", LOCK_TIMEOUT),
+    ("default_transaction_read_only", "on"),
+    ("jit", "off"),
+    ("max_parallel_workers_per_gather", 0),
+    ("plan_cache_mode", "force_custom_plan"),
+)
+
+
+def _borrow_hypopg(connection: Connection) -> None:
+    """Where HypoPG lies on the server but is not in the database: its functions, in the session's temporary schema.
+
+    They end with the session, and nothing of the user's is touched. It takes a superuser, as CREATE EXTENSION would;
+    others go without, by heuristics.
+    """
+    with suppress(DBAPIError):
+        if connection.exec_driver_sql(_HYPOPG_LIES_THERE).scalar_one():
+            for definition in _HYPOPG_FUNCTIONS:
+                connection.exec_driver_sql(definition)
+
+
+_HYPOPG_LIES_THERE = """
+SELECT EXISTS (SELECT FROM pg_catalog.pg_available_extensions WHERE name = 'hypopg' AND installed_version IS NULL)
+   AND NOT pg_catalog.pg_is_in_recovery() AND pg_catalog.current_setting('is_superuser')::bool"""
+_HYPOPG_FUNCTIONS = (
+    "CREATE FUNCTION pg_temp.hypopg_create_index(IN text, OUT indexrelid oid, OUT indexname text) "
+    "RETURNS SETOF record LANGUAGE c STRICT AS '$libdir/hypopg', 'hypopg_create_index'",
+    "CREATE FUNCTION pg_temp.hypopg_drop_index(oid) RETURNS bool LANGUAGE c STRICT "
+    "AS '$libdir/hypopg', 'hypopg_drop_index'",
+    "CREATE FUNCTION pg_temp.hypopg_reset() RETURNS void LANGUAGE c AS '$libdir/hypopg', 'hypopg_reset'",
+)
+
+
+def _with_driver(url: URL) -> URL:
+    """The URL with a driver that is installed and blocks."""
+    if url.drivername not in ("postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg_async"):
+        return url
+    for module, name in (("psycopg", "psycopg"), ("psycopg2", "psycopg2"), ("pg8000", "pg8000")):
+        try:
+            __import__(module)
+        except ImportError:
+            continue
+        return url.set(drivername=f"postgresql+{name}")
+    raise AdvisorError("no PostgreSQL driver is installed: pip install 'psycopg[binary]'")
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """How one query is put to the planner: one EXPLAIN for each set of values."""
+
+    explains: tuple[str, ...]
+    values_from: str
+    weights: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned(Estimate):
+    """An estimate with its plans, where an inverted index may change them, and the weight of each."""
+
+    plans: tuple[pg_plan.Plan, ...] = ()
+    weights: tuple[float, ...] = ()
+
+
+class PostgresPlanner:
+    """Asks one connection. Not safe for several threads.
+
+    Args:
+        connection: from :func:`connect`.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._connection = connection.execution_options(no_parameters=True)
+        self.what_if_calls = 0
+        self._prepared: dict[str, _Prepared] = {}
+        self._estimates: dict[tuple[str, frozenset[Candidate]], Estimate] = {}
+        self._oids: dict[Candidate, int] = {}
+        self._made = 0
+        self._failed: dict[Candidate, str] = {}
+        self._first: dict[str, list[float]] = {}
+        self._planned: dict[tuple[str, Configuration], _Planned] = {}
+        self._counted: dict[str, float] = {}
+
+    @cached_property
+    def _catalogue(self) -> Catalogue:
+        return read_catalogue(self._connection)
+
+    def catalogue(self) -> Catalogue:
+        """Tables, statistics and indexes, read once."""
+        return self._catalogue
+
+    @cached_property
+    def _hypopg(self) -> str:
+        """The schema of HypoPG's functions with a dot; empty where there are none."""
+        found = self._connection.exec_driver_sql(
+            "SELECT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_proc p "
+            "JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE p.proname = 'hypopg_create_index' "
+            "AND (n.oid = pg_catalog.pg_my_temp_schema() OR n.nspname NOT LIKE 'pg\\_temp%')"
+        ).first()
+        return f"{found[0]}." if found else ""
+
+    @property
+    def hypothetical(self) -> bool:
+        """Whether HypoPG is there."""
+        return bool(self._hypopg)
+
+    def why_impossible(self, candidate: Candidate) -> str | None:
+        """Why the database would not build an index, as far as HypoPG can tell."""
+        return self._failed.get(candidate)
+
+    def size(self, candidate: Candidate) -> int:
+        """Bytes that the index would take, by statistics."""
+        table = self._catalogue.tables[candidate.table]
+        return size.index_bytes(candidate, table, self._share(candidate))
+
+    def estimate(self, query: WorkloadQuery, indexes: frozenset[Candidate] = frozenset()) -> Estimate:
+        """Mean cost of the query over its parameter sets; remembered."""
+        known = self._estimates.get((query.id, indexes))
+        if known is None:
+            known = self._estimates[query.id, indexes] = self._ask(query, indexes)
+        return known
+
+    def selectivity(self, candidate: Candidate) -> float:
+        """Share of a table's rows that a partial index holds, as the planner estimates it."""
+        return self._share(candidate)
+
+    def _ask(self, query: WorkloadQuery, indexes: Configuration) -> Estimate:
+        """By HypoPG; with inverted indexes, what they save beside the others, or instead of those on their table."""
+        inverted = frozenset(one for one in indexes if one.method in ("gin", "gist"))
+        best: Estimate = self._hypothetically(query, indexes - inverted)
+        for one in sorted(inverted, key=lambda one: one.id):
+            for others in dict.fromkeys(
+                (indexes - inverted, frozenset(c for c in indexes - inverted if c.table != one.table))
+            ):
+                found = self._with_inverted(query, one, others)
+                if found.cost < best.cost:
+                    best = found
+        return best
+
+    def _with_inverted(self, query: WorkloadQuery, one: Candidate, others: Configuration) -> Estimate:
+        base = self._hypothetically(query, others)
+        table = self._catalogue.tables[one.table]
+        saved = [
+            weight * inverted.saving(plan, one, table, self._catalogue.settings, self._rows)
+            for plan, weight in zip(base.plans, base.weights, strict=True)
+        ]
+        if sum(saved) <= 0:
+            return base
+        text = f"{base.plan}\n(the scan of {one.table.name} replaced by a bitmap scan using {one.name})"
+        return Estimate(base.cost - sum(saved), base.used | {one}, text, "heuristic")
+
+    def _hypothetically(self, query: WorkloadQuery, indexes: Configuration) -> _Planned:
+        known = self._planned.get((query.id, indexes))
+        if known is None:
+            known = self._planned[query.id, indexes] = self._plan(query, indexes)
+        return known
+
+    def _plan(self, query: WorkloadQuery, indexes: Configuration) -> _Planned:
+        prepared = self._prepared.get(query.id)
+        if prepared is None:
+            prepared = self._prepared[query.id] = self._prepare(query)
+        self._have(indexes)
+        by_oid = {oid: candidate for candidate, oid in self._oids.items()}
+        plans = [self._explain(explain) for explain in prepared.explains]
+        costs = [plan["Total Cost"] for plan in plans]
+        weights = prepared.weights or (1 / len(costs),) * len(costs)
+        names = (_OID.match(name) for plan in plans for name in pg_plan.index_names(plan))
+        used = {by_oid[int(name.group(1))] for name in names if name is not None and int(name.group(1)) in by_oid}
+        text = pg_plan.as_text(plans[0], {oid: one.name for oid, one in by_oid.items()})
+        self._thin(query.id, prepared, costs)
+        cost = sum(cost * weight for cost, weight in zip(costs, weights, strict=True))
+        keep = (
+            tuple(plans)
+            if any(_INVERTIBLE.search(plan_filter) for plan in plans for plan_filter in pg_plan.filters(plan))
+            else ()
+        )
+        return _Planned(cost, frozenset(used), text, "hypothetical", keep, weights if keep else ())
+
+    def _rows(self, source: str) -> float:
+        known = self._counted.get(source)
+        if known is None:
+            plan = self._explain(f"EXPLAIN (FORMAT JSON) SELECT 1 FROM {source}")  # noqa: S608 — from PostgreSQL itself
+            known = self._counted[source] = float(plan["Plan Rows"])
+        return known
+
+    def _explain(self, explain: str) -> dict[str, Any]:
+        self.what_if_calls += 1
+        try:
+            found = self._connection.exec_driver_sql(explain).scalar_one()
+        except DBAPIError as error:
+            raise Unplannable(f"the planner refuses it: {reason_of(error)}") from None
+        plan: dict[str, Any] = pg_plan.loaded(found)
+        return plan
+
+    def _thin(self, query: str, prepared: _Prepared, costs: list[float]) -> None:
+        """Ask with one set of values alone, once two sets of indexes have shown that all cost much the same."""
+        if prepared.weights or len(costs) < 2:
+            return
+        first = self._first.setdefault(query, costs)
+        if first is costs:
+            return
+        self._prepared[query] = replace(prepared, weights=(1 / len(costs),) * len(costs))
+        if all(max(one) <= 1.2 * min(one) + 1 for one in (first, costs)):
+            weight = sum(first) / len(first) / first[0] if first[0] else 1.0
+            self._prepared[query] = _Prepared(prepared.explains[:1], prepared.values_from, (weight,))
+
+    # --- queries ------------------------------------------------------------------------------------------------
+
+    def _prepare(self, query: WorkloadQuery) -> _Prepared:
+        bound = split(query.sql.strip().rstrip(";"))
+        if not bound.keys:
+            return _Prepared((f"EXPLAIN (FORMAT JSON) {bound.text('${}')}",), "text")
+        name = f"dbvitals_{len(self._prepared)}"
+        sets = list(dict.fromkeys(_texts(bound, query)))
+        types = self._types(name, bound)
+        if types is None:  # PostgreSQL cannot tell a bind's type: then by literals, which it can
+            sets = sets or [tuple(pg_values.guesses(bound, query, self._catalogue, ()))]
+            filled = [bound.filled(tuple(map(pg_values.literal, one))) for one in sets[:MOST_SAMPLES]]
+            return _Prepared(tuple(f"EXPLAIN (FORMAT JSON) {one}" for one in filled), "samples")
+        origin = "samples"
+        if not sets:
+            origin = "statistics"
+            sets = pg_values.from_statistics(bound, query, self._catalogue, types)
+        chosen = (
+            sets if len(sets) <= MOST_SAMPLES else [sets[i * len(sets) // MOST_SAMPLES] for i in range(MOST_SAMPLES)]
+        )
+        return _Prepared(
+            tuple(f"EXPLAIN (FORMAT JSON) EXECUTE {name}({', '.join(map(pg_values.literal, one))})" for one in chosen),
+            origin,
+        )
+
+    def _types(self, name: str, bound: Bound) -> tuple[str, ...] | None:
+        try:
+            self._connection.exec_driver_sql(f"PREPARE {name} AS {bound.text('${}')}")
+        except DBAPIError as error:
+            if "determine data type" in str(error) or "operator does not exist" in str(error) or "unique" in str(error):
+                return None
+            raise Unplannable(f"the database refuses it: {reason_of(error)}") from None
+        found = self._connection.exec_driver_sql(
+            f"SELECT parameter_types::text[] FROM pg_catalog.pg_prepared_statements WHERE name = '{name}'"  # noqa: S608
+        ).scalar_one()
+        return tuple(found)
+
+    # --- hypothetical indexes -----------------------------------------------------------------------------------
+
+    def _have(self, wanted: frozenset[Candidate]) -> None:
+        """Make exactly these indexes exist hypothetically."""
+        if self._made > MOST_HYPOTHETICAL:
+            self._connection.exec_driver_sql(f"SELECT {self._hypopg}hypopg_reset()")
+            self._oids.clear()
+            self._made = 0
+        for candidate in [one for one in self._oids if one not in wanted]:
+            self._connection.exec_driver_sql(f"SELECT {self._hypopg}hypopg_drop_index({self._oids.pop(candidate)})")
+        for candidate in sorted(wanted - self._oids.keys(), key=lambda one: one.id):
+            if candidate not in self._failed:
+                self._make(candidate)
+
+    def _make(self, candidate: Candidate) -> None:
+        definition = pg_values.literal(_hypothetical(candidate))
+        try:
+            made = self._connection.exec_driver_sql(
+                f"SELECT indexrelid FROM {self._hypopg}hypopg_create_index({definition})"  # noqa: S608 — quoted
+            ).scalar_one()
+        except DBAPIError as error:
+            self._failed[candidate] = reason_of(error)
+            return
+        self._made += 1
+        self._oids[candidate] = int(made)
+
+    def _share(self, candidate: Candidate) -> float:
+        if not candidate.where:
+            return 1.0
+        try:
+            found = self._rows(f"{_full(candidate)} WHERE {candidate.where}")
+        except Unplannable as reason:
+            self._failed[candidate] = str(reason)
+            return 1.0
+        return min(1.0, found / max(1.0, self._catalogue.tables[candidate.table].rows))
+
+
+def _full(candidate: Candidate) -> str:
+    return candidate.definition.removeprefix("ON ").partition(" ")[0]
+
+
+def _hypothetical(candidate: Candidate) -> str:
+    """The index that is put to HypoPG: of a partial index a full one with the same access path.
+
+    HypoPG overstates sizes; pages that are quite full are the least overstated.
+    """
+    keys: tuple[Key, ...] = candidate.stands_for + candidate.keys if candidate.where else candidate.keys
+    full = Candidate(candidate.table, keys, candidate.include, "", candidate.method)
+    fill = " WITH (fillfactor = 100)" if candidate.method == "btree" else ""
+    return f"CREATE INDEX {full.definition}{fill}"
+
+
+def _texts(bound: Bound, query: WorkloadQuery) -> Iterator[tuple[str | None, ...]]:
+    for parameters in query.parameters:
+        values = bound.values(parameters)
+        if values is not None:
+            yield tuple(map(pg_values.text, values))
+
+
+def reason_of(error: SQLAlchemyError) -> str:
+    """The database's own first line, without SQL, values or SQLAlchemy's additions."""
+    original: BaseException = getattr(error, "orig", None) or error
+    line = str(original).strip().partition("\n")[0]
+    return line.partition(" LINE ")[0] or type(original).__name__

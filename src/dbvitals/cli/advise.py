@@ -1,0 +1,93 @@
+"""``dbvitals advise``: indexes worth building, with proof."""
+
+from __future__ import annotations
+
+import re
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.exc import ArgumentError
+
+from dbvitals.report import advice as shown
+from dbvitals_instrumentation.config import ConfigError
+from dbvitals_processors.hints.advise import Options, advise
+from dbvitals_processors.hints.explain import planner_for
+from dbvitals_processors.hints.model import Advice, WorkloadQuery
+from dbvitals_processors.hints.sources import logs, pg_stat_statements, prometheus
+from dbvitals_processors.hints.sources.files import read_workload
+
+_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtT]?)(i?)[bB]?\s*")
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+FORMATS: dict[str, Callable[[Advice], str]] = {
+    "table": shown.as_table,
+    "sql": shown.as_sql,
+    "json": shown.as_json,
+    "markdown": shown.as_markdown,
+}
+
+
+def run(options: Namespace) -> int:
+    """Advise and print.
+
+    Raises:
+        AdvisorError, ConfigError: input that cannot be used.
+    """
+    url = _url(options.database)
+    wanted = Options(
+        None if options.budget is None else size(options.budget), _positive(options.max), share(options.min_gain)
+    )
+    with planner_for(url) as planner:
+        queries = _workload(options, url, planner.connection)
+        print(FORMATS[options.format](advise(planner, queries, wanted)))
+    sys.stdout.flush()
+    return 0
+
+
+def _workload(options: Namespace, url: URL, connection: Connection) -> list[WorkloadQuery]:
+    if options.workload:
+        return read_workload(Path(options.workload), system=url.get_backend_name())
+    if options.prometheus:
+        return prometheus.read(options.prometheus, namespace=url.database)
+    if options.log:
+        return logs.read(Path(options.log), database=url.database)
+    if url.get_backend_name() != "postgresql":
+        raise ConfigError("what is asked of it? Name a --workload, a --log or a --prometheus")
+    return pg_stat_statements.read(connection)
+
+
+def _url(text: str) -> URL:
+    try:
+        return make_url(text.replace("postgres://", "postgresql://", 1))
+    except ArgumentError:
+        raise ConfigError(
+            "--database: this is no SQLAlchemy URL; for example postgresql://user:password@host:5432/database"
+        ) from None
+
+
+def size(text: str) -> int:
+    """``500MB``, ``2 GiB`` or plain bytes as bytes; ``MB`` is 1,000,000 as disks have it, ``MiB`` 1,048,576."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ConfigError(f"--budget {text}: a size such as 500MB or 2GiB is expected")
+    number, letter, binary = match.groups()
+    return int(float(number) * (1024 if binary else 1000) ** _POWERS[letter.lower()])
+
+
+def share(text: str) -> float:
+    """``5%`` or ``0.05`` as a share from 0 to 1."""
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise ConfigError(f"--min-gain {text}: a share such as 5% is expected")
+    return value
+
+
+def _positive(number: int | None) -> int | None:
+    if number is not None and number < 1:
+        raise ConfigError(f"--max {number}: at least 1 is expected")
+    return number
