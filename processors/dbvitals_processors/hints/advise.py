@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from dbvitals_processors.hints import impact, parsing
 from dbvitals_processors.hints.audit import audit
 from dbvitals_processors.hints.binds import constants, split
+from dbvitals_processors.hints.checks import checks_of
 from dbvitals_processors.hints.costs import NONE, Configuration, Costs, Studied
 from dbvitals_processors.hints.explain.size import build_seconds
 from dbvitals_processors.hints.model import (
@@ -68,10 +69,13 @@ def advise(
     writes = writes_of((one.reading, one.query.calls) for one in studied)
     shares: dict[Candidate, float] = {}
 
-    def price(candidate: Candidate) -> float:
+    def share(candidate: Candidate) -> float:
         if candidate not in shares:
-            shares[candidate] = planner.selectivity(candidate) if candidate.where else 1.0
-        return upkeep(candidate, catalogue, writes, shares[candidate])
+            shares[candidate] = planner.selectivity(candidate)
+        return shares[candidate]
+
+    def price(configuration: Configuration) -> float:
+        return upkeep(configuration, catalogue, writes, share)
 
     dismissed = dict(options.dismissed)
     studied = [_without(one, frozenset(dismissed)) for one in studied]
@@ -84,7 +88,7 @@ def advise(
         catalogue.system,
         tuple(hints),
         tuple(refused),
-        (*audit(catalogue), *_remarks(studied, selection.chosen, costs, catalogue)),
+        (*audit(catalogue, selection.chosen), *_remarks(studied, selection.chosen, costs, catalogue)),
         costs.total(NONE),
         costs.total(selection.chosen),
         len(studied),
@@ -99,7 +103,10 @@ def _study(
     studied, refused = [], []
     for query in queries:
         try:
-            studied.append(study(query, read(query, catalogue), planner, catalogue))
+            reading = read(query, catalogue)
+            studied.append(study(query, reading, planner, catalogue))
+            for check in checks_of(query, reading, catalogue):
+                studied.append(study(check, read(check, catalogue), planner, catalogue))
         except Unplannable as reason:
             refused.append(Refusal(query.id, str(reason), query.id))
     return studied, refused
@@ -128,7 +135,7 @@ def _hints(
     selection: Selection,
     catalogue: Catalogue,
     size: Callable[[Candidate], int],
-    price: Callable[[Candidate], float],
+    price: Callable[[Configuration], float],
 ) -> list[Hint]:
     total = costs.total(NONE) or 1.0
     model = impact.calibrate(
@@ -156,7 +163,7 @@ def _hints(
                 tuple(served),
                 taken,
                 build_seconds(taken, table.rows),
-                price(candidate),
+                price(frozenset({candidate})),
                 gain,
                 gain / total,
                 model.saving(served),

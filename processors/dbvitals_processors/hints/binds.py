@@ -111,7 +111,7 @@ def constants(bound: Bound, samples: Sequence[Parameters]) -> tuple[Mapping[int,
     for number, values in seen.items():
         texts = list(map(repr, values))
         most = max(set(texts), key=texts.count)
-        if len(values) > 2 and texts.count(most) >= 0.95 * len(values):
+        if texts.count(most) >= 0.95 * len(values):
             fixed[number] = values[texts.index(most)]
     return fixed, seen
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from itertools import permutations
 
+from dbvitals_processors.hints.dialects import fitted
 from dbvitals_processors.hints.model import Candidate, Catalogue, Column, Key, Method
 from dbvitals_processors.hints.reading import Access, Order, Predicate, Term
 
+LEAST_PAGES_OF_BRIN = 2_000
 LEAST_ROWS = 1_000
 """A table with fewer rows is read quickly enough without."""
 MOST_KEYS = 4
@@ -20,6 +22,10 @@ MOST_INCLUDED_WIDTH = 120
 RARE = 0.25
 """Share of the rows below which a constant is worth a partial index."""
 MOST_DISTINCT_CONSTANT = 500
+MOST_DISTINCT_BOUND = 20
+"""A bind that has always had one value is a constant only on a column of few values, such as a state."""
+FEW = 12
+"""Rows for one value of a term below which further keys are not worth their bytes."""
 _MOST = 60
 
 Rule = Callable[[Access, Catalogue], Iterable[Candidate]]
@@ -32,8 +38,9 @@ def candidates(access: Access, catalogue: Catalogue) -> tuple[Candidate, ...]:
         return ()
     found: dict[Candidate, None] = {}
     for rule in RULES:
-        for candidate in rule(access, catalogue):
-            if candidate.keys and existing_like(candidate, access) is None:
+        for proposed in rule(access, catalogue):
+            candidate = fitted(proposed, catalogue)
+            if candidate is not None and candidate.keys and existing_like(candidate, access) is None:
                 found.setdefault(candidate)
     return tuple(found)[:_MOST]
 
@@ -42,12 +49,14 @@ def existing_like(candidate: Candidate, access: Access) -> str | None:
     """The existing index that does what a candidate would: same method, its keys at the front, no other predicate."""
     if _one_row(candidate, access):
         return "a unique one"
+    keys = candidate.stands_for + candidate.keys if candidate.where else candidate.keys
     for index in access.table.indexes:
         if not index.valid or index.method != candidate.method or index.where not in ("", candidate.where):
             continue
-        ours = [(key.column or key.sql, key.opclass, key.descending) for key in candidate.keys]
+        wanted = candidate.keys if index.where else keys  # a full index that begins with the constant does as well
+        ours = [(key.column or key.sql, key.opclass, key.descending) for key in wanted]
         theirs = [(key.column or key.sql, key.opclass, key.descending) for key in index.keys]
-        if theirs[: len(ours)] == ours and set(candidate.include) <= {*index.include, *(t[0] for t in theirs)}:
+        if theirs[: len(ours)] == ours:  # to include more columns would be a second index for the same search
             return index.name
     return None
 
@@ -74,6 +83,7 @@ def _ordered_key(order: Order, *, turned: bool) -> Key:
     nulls = order.nulls_first
     if nulls is not None:
         nulls = nulls != turned
+        nulls = None if nulls == descending else nulls  # what PostgreSQL does anyway
     return Key(order.term.sql, order.term.column, descending, nulls)
 
 
@@ -84,8 +94,16 @@ def _column(access: Access, term: Term) -> Column | None:
 def _distinct(access: Access, predicate: Predicate) -> float:
     column = _column(access, predicate.term)
     if column is None:
-        return access.table.rows / 2 if predicate.term.columns else 2.0
+        below = [access.table.columns[name] for name in predicate.term.columns if name in access.table.columns]
+        if len(below) == 1 and "json" not in below[0].type:
+            return below[0].distinct  # lower(email) has nearly as many values as email
+        return access.table.rows / 20
     return column.distinct if predicate.operator == "eq" else min(2.0, column.distinct)
+
+
+def _tells_all(access: Access, predicate: Predicate) -> bool:
+    """Whether one value of the term leaves so few rows that no further key can help."""
+    return predicate.operator == "eq" and access.table.rows <= FEW * _distinct(access, predicate)
 
 
 def _indexable(access: Access, predicate: Predicate) -> bool:
@@ -141,6 +159,7 @@ def equality(access: Access, catalogue: Catalogue) -> Iterator[Candidate]:
     pinned = _pinned(access)
     for one in pinned:
         yield from _btree(access, [_key(one.term)])
+    pinned = [one for one in pinned if not _tells_all(access, one)]
     for first, second in permutations(pinned[:3], 2):
         yield from _btree(access, [_key(first.term), _key(second.term)])
     if len(pinned) > 2:
@@ -255,7 +274,10 @@ def _share(access: Access, predicate: Predicate) -> float | None:
     if predicate.value.kind != "constant" or predicate.operator not in ("eq", "in", "null", "true", "false", "notnull"):
         return None
     column = _column(access, predicate.term)
-    if column is None or (column.distinct > MOST_DISTINCT_CONSTANT and predicate.operator in ("eq", "in")):
+    if column is None:
+        return None
+    most = MOST_DISTINCT_BOUND if predicate.value.binds else MOST_DISTINCT_CONSTANT
+    if column.distinct > most and predicate.operator in ("eq", "in"):
         return None
     if predicate.operator == "null":
         return column.null_share
@@ -320,7 +342,7 @@ def _inverted(access: Access, key: Key, method: Method = "gin") -> Candidate:
 
 def block_ranges(access: Access, catalogue: Catalogue) -> Iterator[Candidate]:
     """BRIN for a range of a large table's column whose order is that of the rows on disk."""
-    if catalogue.system != "postgresql" or access.table.pages < 12_800:
+    if catalogue.system != "postgresql" or access.table.pages < LEAST_PAGES_OF_BRIN:
         return
     for term in _ranges(access):
         column = _column(access, term)

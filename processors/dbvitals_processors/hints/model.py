@@ -138,6 +138,7 @@ class Table:
         rows, pages, bytes: as the database estimates them; ``pages`` of the heap, ``bytes`` with its indexes.
         analyzed: whether the database has statistics for it.
         kind: ``table``, ``partitioned``, ``view`` or ``foreign``.
+        extended_statistics: whether somebody made statistics over several columns of it.
     """
 
     name: TableName
@@ -151,6 +152,7 @@ class Table:
     analyzed: bool = True
     stale_share: float = 0.0
     kind: str = "table"
+    extended_statistics: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +228,12 @@ class Candidate:
 
     def ddl(self, *, concurrently: bool = False, system: str = "postgresql") -> str:
         """The statement that builds it."""
-        name = quoted(self.name) if system == "postgresql" else self.name
+        if system in ("mysql", "mariadb"):  # each name between backticks: their reserved words are others
+            table = ".".join(
+                "`" + part.replace("`", "``") + "`" for part in (self.table.schema, self.table.name) if part
+            )
+            return f"CREATE INDEX `{self.name}` ON {table} ({', '.join(map(str, self.keys))})"
+        name = quoted(self.name)
         return f"CREATE INDEX {'CONCURRENTLY ' if concurrently else ''}{name} {self.definition}"
 
     def __str__(self) -> str:

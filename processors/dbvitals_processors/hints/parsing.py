@@ -169,7 +169,7 @@ class _Reader:
             if term is None:
                 break  # what comes before it can still be had sorted
             descending = bool(one.args.get("desc"))
-            nulls = one.args.get("nulls_first") if "nulls" in one.sql().lower() else None
+            nulls = one.args.get("nulls_first") if "NULLS" in one.sql(resolver.dialect) else None
             found.append((term[0], Order(term[1], descending, nulls)))
         aliases = {alias for alias, _ in found}
         if len(aliases) != 1:

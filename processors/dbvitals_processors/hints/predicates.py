@@ -12,6 +12,9 @@ from sqlglot.optimizer.scope import Scope
 from dbvitals_processors.hints.reading import Operator, Predicate, Term, Value
 from dbvitals_processors.hints.terms import Resolver, term_of, why_not_immutable
 
+MOST_LISTED = 6
+"""Values of an IN that may still be the states of something."""
+
 Alternative = tuple[tuple[Predicate, ...], ...]
 
 
@@ -171,7 +174,8 @@ def _any(node: Any, left: Any, right: Any, place: _Place) -> Found:
             )
         term = place.term(left)
         if term is not None and not place.concerns(right):
-            return _one(term, "in", value_of(right.this, place.scope, place.resolver), node, place)
+            value = value_of(right.this, place.scope, place.resolver)
+            return _one(term, "in", _one_of([value], place.resolver) if value.binds else value, node, place)
     return Found()
 
 
@@ -192,8 +196,24 @@ def _in(node: exp.In, place: _Place) -> Found:
     if values and all(one.kind == "constant" for one in values):
         text = f"({', '.join(dict.fromkeys(one.sql for one in values))})"
         return _one(term, "in", Value("constant", text), node, place)
+    return _one(term, "in", _one_of(values, place.resolver), node, place)
+
+
+def _one_of(values: list[Value], resolver: Resolver) -> Value:
+    """A list with binds is a constant where the samples, all together, hold few values."""
     binds = tuple(bind for one in values for bind in one.binds)
-    return _one(term, "in", Value("bind" if binds else "other", "", binds), node, place)
+    seen: set[str] = set()
+    for one in values:
+        samples = [resolver.samples.get(bind, ()) for bind in one.binds]
+        if one.kind not in ("constant", "bind") or (one.kind == "bind" and not (len(samples) == 1 and samples[0])):
+            return Value("bind" if binds else "other", "", binds)
+        if one.kind == "constant" and not one.binds:
+            seen.add(one.sql)
+        for value in samples[0] if samples else ():
+            seen.update(map(literal, value if isinstance(value, list | tuple) else (value,)))
+    if 0 < len(seen) <= MOST_LISTED:
+        return Value("constant", f"({', '.join(sorted(seen))})", binds)
+    return Value("bind" if binds else "other", "", binds)
 
 
 def _between(node: exp.Between, place: _Place) -> Found:

@@ -13,10 +13,13 @@ from dataclasses import dataclass, field
 
 from dbvitals_processors.hints.costs import NONE, Configuration, Costs, Studied
 from dbvitals_processors.hints.model import Candidate
+from dbvitals_processors.hints.study import variants
 
 HALF = 0.5
 SHARE = 0.01
 """An index must take a query to less than half of its cost, or save this share of the workload."""
+LEAST_SHARE = 2e-6
+"""Share of the workload below which nobody would notice."""
 LEAST_LEFT = 0.02
 """Share of what the workload costs with all indexes below which an index is not worth its being there."""
 SIMPLER = 0.02
@@ -31,14 +34,15 @@ class Rules:
     """What the selection must keep to.
 
     Attributes:
-        size, upkeep: of a candidate, bytes and planner's units an hour.
+        size: bytes of a candidate.
+        upkeep: of a set, in planner's units an hour.
         budget: bytes for all indexes together; ``None`` for no limit.
         most: indexes at most.
         least_gain: share of the cost of the queries an index serves that it must save.
     """
 
     size: Callable[[Candidate], int]
-    upkeep: Callable[[Candidate], float]
+    upkeep: Callable[[Configuration], float]
     budget: int | None = None
     most: int | None = None
     least_gain: float = 0.05
@@ -88,7 +92,7 @@ class _Selector:
 
     def _candidates(self) -> list[Candidate]:
         pool = {one for studied in self._costs.queries for one in studied.promising}
-        pool |= set(_merged(pool))
+        pool |= {variant for merged in _merged(pool) for variant in variants(merged)}
         budget = self._rules.budget
         return sorted((c for c in pool if budget is None or self._rules.size(c) <= budget), key=lambda one: one.id)
 
@@ -104,7 +108,7 @@ class _Selector:
     # --- value --------------------------------------------------------------------------------------------------
 
     def _objective(self, configuration: Configuration) -> float:
-        return self._costs.total(configuration) + sum(map(self._rules.upkeep, configuration))
+        return self._costs.total(configuration) + self._rules.upkeep(configuration)
 
     def _bytes(self, configuration: Iterable[Candidate]) -> int:
         return sum(map(self._rules.size, configuration))
@@ -122,8 +126,12 @@ class _Selector:
         changed = before ^ after
         queries = self._concerned(changed)
         saved = self._costs.total(before, queries) - self._costs.total(after, queries)
-        paid = sum(map(self._rules.upkeep, after - before)) - sum(map(self._rules.upkeep, before - after))
-        return saved - paid
+        return saved - self._paid(before, after)
+
+    def _paid(self, before: Configuration, after: Configuration) -> float:
+        tables = {one.table for one in before ^ after}
+        first, second = (frozenset(c for c in one if c.table in tables) for one in (before, after))
+        return self._rules.upkeep(second) - self._rules.upkeep(first)
 
     def _bound(self, move: Configuration) -> float:
         """More than a move can ever save."""
@@ -203,13 +211,18 @@ class _Selector:
                 chosen -= {one}
                 continue
             for other in self._alternatives(one):
-                if other in chosen or not _simpler(other, one):
+                simpler = _simpler(other, one) and self._rules.size(other) <= self._rules.size(one)
+                if other in chosen or not (simpler or self._much_smaller(other, one)):
                     continue
                 exchanged = chosen - {one} | {other}
                 if -self._gain(chosen, exchanged) <= SIMPLER * loss:
                     chosen = exchanged
                     break
         return chosen
+
+    def _much_smaller(self, one: Candidate, other: Candidate) -> bool:
+        """Such as a partial index in place of a full one, which also costs fewer writes."""
+        return self._rules.size(one) < 0.5 * self._rules.size(other) and len(one.keys) <= len(other.keys) + 1
 
     def _loss(self, one: Candidate, chosen: Configuration) -> float:
         return self._gain(chosen - {one}, chosen)
@@ -234,12 +247,13 @@ class _Selector:
                 served += 1
                 unindexed += one.query.calls * one.before
                 halves = halves or second <= HALF * first
-        upkeep = sum(map(self._rules.upkeep, added))
-        gain = before - after - upkeep
+        gain = before - after - self._paid(without, chosen)
         if not served:
             return "the planner would not use it beside the others", gain
         if gain <= 0:
             return "its upkeep by writes costs more than it saves", gain
+        if gain < LEAST_SHARE * self._workload:
+            return "what it would save is too little to be noticed", gain
         if gain < self._rules.least_gain * unindexed and gain < LEAST_LEFT * self._least:
             return (
                 f"beside the others it saves less than {self._rules.least_gain:.0%} of the queries that it serves",

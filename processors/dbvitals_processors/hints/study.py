@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dbvitals_processors.hints.candidates import LEAST_ROWS, candidates
-from dbvitals_processors.hints.costs import NONE, Studied
+from dbvitals_processors.hints.costs import Studied
 from dbvitals_processors.hints.model import Candidate, Catalogue, Planner, WorkloadQuery
 from dbvitals_processors.hints.reading import Reading
 
@@ -38,11 +38,11 @@ def study(query: WorkloadQuery, reading: Reading, planner: Planner, catalogue: C
             break
         packages.append(found.used)
         left = left - found.used
-    promising = frozenset(variant for package in packages for one in package for variant in _variants(one, possible))
+    promising = frozenset(variant for package in packages for one in package for variant in variants(one))
     return Studied(query, reading, possible, promising, tuple(dict.fromkeys(packages)), before, best)
 
 
-def _variants(candidate: Candidate, possible: frozenset[Candidate]) -> frozenset[Candidate]:
+def variants(candidate: Candidate) -> frozenset[Candidate]:
     """A candidate, and simpler ones that may do as well: fewer keys, nothing included."""
     found = {candidate}
     if candidate.include:
@@ -53,6 +53,5 @@ def _variants(candidate: Candidate, possible: frozenset[Candidate]) -> frozenset
         shorter = Candidate(
             candidate.table, candidate.keys[:length], (), candidate.where, candidate.method, candidate.stands_for
         )
-        if shorter in possible:
-            found.add(shorter)
-    return frozenset(found) | NONE
+        found.add(shorter)
+    return frozenset(found)

@@ -137,7 +137,7 @@ def why_not_immutable(node: exp.Expression, table: Table) -> str | None:
             return "it holds a bind"
         if isinstance(part, exp.Anonymous):
             arguments = part.expressions
-            fixed = len(arguments) > 1 and isinstance(arguments[0], exp.Literal)
+            fixed = len(arguments) > 1 and isinstance(_bare(arguments[0]), exp.Literal)
             if part.name.lower() == "to_tsvector" and not fixed:
                 return "to_tsvector() without a fixed configuration depends on a setting"
             if part.name.lower() not in ("to_tsvector", "immutable_unaccent"):
@@ -157,6 +157,12 @@ def _depends_on_zone(node: exp.Expression, table: Table) -> bool:
     if isinstance(node, exp.Cast) and node.to.this in _TIME:
         return not all(one.startswith(("timestamp", "date")) for one in types)  # text → date obeys DateStyle
     return False
+
+
+def _bare(node: exp.Expression) -> exp.Expression:
+    while isinstance(node, exp.Cast | exp.Paren):
+        node = node.this
+    return node
 
 
 def _columns(node: exp.Expression) -> Iterable[exp.Column]:

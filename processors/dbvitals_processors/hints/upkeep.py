@@ -8,7 +8,7 @@ table, since the new row version needs an entry in each.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from dbvitals_processors.hints.model import Candidate, Catalogue, Table, TableName
@@ -41,21 +41,32 @@ def writes_of(readings: Iterable[tuple[Reading, float]]) -> dict[TableName, Writ
     return {name: Writes(inserted[name], dict(updated[name])) for name in {*inserted, *updated}}
 
 
-def upkeep(candidate: Candidate, catalogue: Catalogue, writes: Mapping[TableName, Writes], share: float = 1.0) -> float:
-    """Planner's units an hour; ``share`` is that of the rows which a partial index holds."""
-    written = writes.get(candidate.table)
-    if written is None:
-        return 0.0
-    table = catalogue.tables[candidate.table]
-    own, covered = columns_of(candidate, table), _covered(table)
-    each = UNITS * _TIMES.get(candidate.method, 1.0)
-    total = written.inserted * each * (share if candidate.where else 1.0)
+def upkeep(
+    candidates: Iterable[Candidate],
+    catalogue: Catalogue,
+    writes: Mapping[TableName, Writes],
+    share_of: Callable[[Candidate], float],
+) -> float:
+    """Planner's units an hour for a set of new indexes; ``share_of``: the share of the rows a partial one holds."""
+    by_table: dict[TableName, list[Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        if candidate.table in writes:
+            by_table[candidate.table].append(candidate)
+    return sum(_of_table(catalogue.tables[name], found, writes[name], share_of) for name, found in by_table.items())
+
+
+def _of_table(
+    table: Table, candidates: list[Candidate], written: Writes, share_of: Callable[[Candidate], float]
+) -> float:
+    entry = {one: UNITS * _TIMES.get(one.method, 1.0) * (share_of(one) if one.where else 1.0) for one in candidates}
+    columns = {one: columns_of(one, table) for one in candidates}
+    total = written.inserted * sum(entry.values())
+    covered = frozenset(key.column for index in table.indexes for key in index.keys if key.column)
     for changed, calls in written.updated.items():
-        if changed & own:
-            already = bool(changed & covered)
-            total += calls * each * (1 if already else 1 + len(table.indexes))
-        elif changed & covered:
-            total += calls * each * (share if candidate.where else 1.0)
+        if changed & covered:
+            total += calls * sum(entry.values())
+        elif any(changed & one for one in columns.values()):  # no longer heap-only: the old indexes pay as well
+            total += calls * (sum(entry.values()) + UNITS * len(table.indexes))
     return total
 
 
@@ -65,7 +76,3 @@ def columns_of(candidate: Candidate, table: Table) -> frozenset[str]:
     named = {key.column for key in candidate.keys if key.column} | set(candidate.include)
     words = set("".join(c if c.isalnum() or c == "_" else " " for c in text).split())
     return frozenset(named | {name for name in table.columns if name in words})
-
-
-def _covered(table: Table) -> frozenset[str]:
-    return frozenset(key.column for index in table.indexes for key in index.keys if key.column)

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy.engine import URL, Connection, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+from dbvitals import settings
 from dbvitals.report import advice as shown
 from dbvitals_instrumentation.config import ConfigError
 from dbvitals_processors.hints.advise import Options, advise
@@ -37,11 +38,19 @@ def run(options: Namespace) -> int:
     """
     url = _url(options.database)
     wanted = Options(
-        None if options.budget is None else size(options.budget), _positive(options.max), share(options.min_gain)
+        None if options.budget is None else size(options.budget),
+        _positive(options.max),
+        share(options.min_gain),
+        settings.load(Path(options.config) if options.config else None).dismissed,
     )
-    with planner_for(url) as planner:
-        queries = _workload(options, url, planner.connection)
-        print(FORMATS[options.format](advise(planner, queries, wanted)))
+    try:
+        with planner_for(url) as planner:
+            queries = _workload(options, url, planner.connection)
+            print(FORMATS[options.format](advise(planner, queries, wanted)))
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("dbvitals"):
+            raise
+        raise ConfigError(f"--database {url.drivername}://…: the driver {error.name} is not installed") from None
     sys.stdout.flush()
     return 0
 
@@ -60,8 +69,12 @@ def _workload(options: Namespace, url: URL, connection: Connection) -> list[Work
 
 def _url(text: str) -> URL:
     try:
-        return make_url(text.replace("postgres://", "postgresql://", 1))
-    except ArgumentError:
+        url = make_url(text.replace("postgres://", "postgresql://", 1))
+        url.get_dialect()
+        return url
+    except NoSuchModuleError:
+        raise ConfigError(f"--database: SQLAlchemy knows no {text.partition(':')[0]}") from None
+    except (ArgumentError, ValueError):
         raise ConfigError(
             "--database: this is no SQLAlchemy URL; for example postgresql://user:password@host:5432/database"
         ) from None

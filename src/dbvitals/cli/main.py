@@ -20,10 +20,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.action(options))
     except (ConfigError, FileNotFoundError, PermissionError) as error:
-        print(f"dbvitals: {error}", file=sys.stderr)
-        return BAD_INPUT
+        return _refuse(error)
     except KeyboardInterrupt:
         return 130
+
+
+def _refuse(error: Exception) -> int:
+    print(f"dbvitals: {error}", file=sys.stderr)
+    return BAD_INPUT
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,6 +54,40 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--redis", metavar="URL", help="for example redis://localhost:6379/0")
     _add_report(demo)
     demo.set_defaults(action=_demo)
+
+    advise = commands.add_parser(
+        "advise",
+        help="find the indexes that a workload is missing, proven by the database's planner",
+        description="Find the indexes that a workload is missing, each tried by the database's own planner and priced. "
+        "Nothing is created: the statements are printed.",
+    )
+    advise.add_argument("--database", required=True, metavar="URL", help="a SQLAlchemy URL; nothing is written to it")
+    source = advise.add_mutually_exclusive_group()
+    source.add_argument(
+        "--workload",
+        metavar="FILE|DIR",
+        help="JSON Lines (sql, calls, total_seconds, parameters), .sql files, or what `dbvitals run` has recorded",
+    )
+    source.add_argument("--prometheus", metavar="URL", help="a Prometheus, Mimir or Thanos that has dbvitals' metrics")
+    source.add_argument(
+        "--pg-stat-statements", action="store_true", help="the database's own statistics (PostgreSQL's default)"
+    )
+    source.add_argument("--log", metavar="FILE", help="a PostgreSQL log, or a MySQL or MariaDB slow log")
+    advise.add_argument("--budget", metavar="SIZE", help="for all new indexes together, for example 500MB")
+    advise.add_argument("--format", choices=("table", "sql", "json", "markdown"), default="table")
+    advise.add_argument("--max", type=int, metavar="N", help="so many indexes at most")
+    advise.add_argument(
+        "--min-gain",
+        default="5%",
+        metavar="SHARE",
+        help="an index must save this share of the cost of the queries that it serves (default: 5%%)",
+    )
+    advise.add_argument(
+        "--config",
+        metavar="FILE",
+        help="with [advise] dismiss = [{ id, reason }] (default: dbvitals.toml here or above, in the repository)",
+    )
+    advise.set_defaults(action=_advise)
     return parser
 
 
@@ -75,6 +113,16 @@ def _demo(options: argparse.Namespace) -> int:
     from dbvitals.cli.demo import demo
 
     return demo(options.database, options.redis, _report_file(options))
+
+
+def _advise(options: argparse.Namespace) -> int:
+    from dbvitals.cli.advise import run
+    from dbvitals_processors.hints.model import AdvisorError
+
+    try:
+        return run(options)
+    except AdvisorError as error:
+        return _refuse(error)
 
 
 def _report_file(options: argparse.Namespace) -> Path | None:

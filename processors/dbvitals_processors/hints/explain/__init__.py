@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from sqlalchemy.engine import URL
@@ -24,5 +24,15 @@ def planner_for(url: URL) -> Iterator[Any]:
 
         with connect(url) as connection:
             yield PostgresPlanner(connection)
+    elif system == "sqlite":
+        from dbvitals_processors.hints.explain import sqlite
+
+        with sqlite.connect(url) as connection, closing(sqlite.SqlitePlanner(connection)) as planner:
+            yield planner
+    elif system in ("mysql", "mariadb"):
+        from dbvitals_processors.hints.explain import mysql
+
+        with mysql.connect(url) as connection:
+            yield mysql.MysqlPlanner(connection)
     else:
         raise AdvisorError(f"{system}: the advisor knows PostgreSQL, MySQL, MariaDB and SQLite")

@@ -17,7 +17,7 @@ from dbvitals_processors.hints.explain.shares import Judge
 from dbvitals_processors.hints.model import Catalogue, Column, Unplannable
 from dbvitals_processors.hints.predicates import conjuncts, predicates_of
 from dbvitals_processors.hints.reading import Access, Predicate
-from dbvitals_processors.hints.terms import Resolver
+from dbvitals_processors.hints.terms import ELSEWHERE, Resolver
 
 FROM_QUERY = 10.0
 """Rows of a derived table, or values of IN (SELECT …), where nobody knows better."""
@@ -49,8 +49,8 @@ class Asked:
 
     @cached_property
     def left(self) -> float:
-        """Share of the rows that conditions on this table alone leave."""
-        return prod(one.share for one in self.conditions if not one.others)
+        """Share of the rows that conditions leave which need no other table of the SELECT."""
+        return prod(one.share for one in self.conditions if one.others <= {ELSEWHERE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,7 @@ def blocks(sql: str, catalogue: Catalogue, evaluate: Evaluate) -> tuple[Block, .
 
 def _block(scope: Scope, resolver: Resolver, accesses: Iterator[Access], evaluate: Evaluate) -> Block:
     select = scope.expression
+    assert isinstance(select, exp.Select)
     tables = resolver.tables(scope)
     own = [alias for alias, table in tables.items() if table is not None and table.kind != "view"]
     conditions = list(_conditions(select, resolver, scope))

@@ -7,17 +7,14 @@ that finds is the planner's estimate for the very condition. Pages of the heap a
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from math import sqrt
-from typing import Any
 
-from dbvitals_processors.hints.explain.pg_plan import Plan
-from dbvitals_processors.hints.model import Candidate, Table
+from dbvitals_processors.hints.explain.pg_plan import Plan, charged, paths
+from dbvitals_processors.hints.model import Candidate, Table, quoted, quoted_name
 
 _OPERATORS = (" @> ", " && ", " @@ ", " ? ", " ?| ", " ?& ", " ~~* ", " ~~ ", " ~* ", " ~ ")
-_BLOCKING = frozenset(("Sort", "Aggregate", "Hash", "Incremental Sort", "Materialize", "WindowAgg", "Unique"))
 _START_PAGES = 6
 _POSTINGS = 3.0
 """Posting lists that are read for each row found: trigrams and words that have to be intersected."""
@@ -30,34 +27,32 @@ def saving(plan: Plan, candidate: Candidate, table: Table, settings: Mapping[str
 
     Args:
         settings: PostgreSQL's cost settings.
-        rows_of: rows of the table that meet a condition, which is SQL with the table's alias ``AS`` it has in the plan.
+        rows_of: rows that a source has, which is SQL for what follows FROM.
     """
     best = 0.0
-    for path in _paths(plan, table.name.name):
+    for path in paths(plan, table.name.name):
         node = path[-1]
         if "Filter" not in node or node["Node Type"] not in ("Seq Scan", "Index Scan", "Bitmap Heap Scan"):
             continue
-        charged = node["Total Cost"]
-        for above, below in itertools.pairwise(path):
-            if above["Node Type"] in _BLOCKING:
-                charged = node["Total Cost"]
-            elif above["Node Type"] == "Limit" and below["Node Type"] not in _BLOCKING:
-                charged = min(charged, above["Total Cost"])
         for condition in conjuncts(node["Filter"]):
-            if not serves(candidate, condition):
+            if not serves(candidate, condition, table):
                 continue
-            found = rows_of(f"{table.name.schema}.{table.name.name} AS {node['Alias']} WHERE {condition}")
-            best = max(best, charged - bitmap_cost(found, table, settings))
+            found = rows_of(f"{quoted_name(table.name)} AS {quoted(node['Alias'])} WHERE {condition}")
+            cost = bitmap_cost(found, table, settings)
+            if node["Node Type"] == "Bitmap Heap Scan":  # or both bitmaps, intersected
+                cost = min(cost, _both(node, found, table, settings))
+            best = max(best, charged(path) - cost)
     return best
 
 
-def _paths(plan: Plan, relation: str, above: tuple[Plan, ...] = ()) -> Iterator[tuple[Plan, ...]]:
-    path = (*above, plan)
-    if plan.get("Relation Name") == relation:
-        yield path
-    for below in plan.get("Plans", ()):
-        if below.get("Parent Relationship") in ("Outer", "Inner", "Member", None):
-            yield from _paths(below, relation, path)
+def _both(node: Plan, found: float, table: Table, settings: Mapping[str, float]) -> float:
+    below = node["Plans"][0]
+    rows = below["Plan Rows"] * found / max(1.0, table.rows)
+    return (
+        float(below["Total Cost"])
+        + bitmap_cost(rows, table, settings)
+        + found * _POSTINGS * settings["cpu_index_tuple_cost"]
+    )
 
 
 def conjuncts(condition: str) -> Iterator[str]:
@@ -93,11 +88,11 @@ def _closing(text: str) -> int:
     return len(text) - 1
 
 
-def serves(candidate: Candidate, condition: str) -> bool:
+def serves(candidate: Candidate, condition: str, table: Table) -> bool:
     """Whether the index can find the rows of a condition."""
     key = candidate.keys[0]
     operator = next((one for one in _OPERATORS if one in condition), None)
-    words = re.findall(r"\w+", key.sql if key.column is None else key.column)
+    words = [word for word in re.findall(r"\w+", key.column or key.sql) if word in table.columns]
     if operator is None or not all(re.search(rf"\b{re.escape(word)}\b", condition) for word in words):
         return False
     if "trgm" in key.opclass:
@@ -114,8 +109,3 @@ def bitmap_cost(rows: float, table: Table, settings: Mapping[str, float]) -> flo
     page = random - (random - sequential) * sqrt(fetched / pages)
     index = _START_PAGES * random + rows * _POSTINGS * settings["cpu_index_tuple_cost"]
     return index + fetched * page + rows * (settings["cpu_tuple_cost"] + 4 * settings["cpu_operator_cost"])
-
-
-def replaced(plan: Plan, saved: float) -> dict[str, Any]:
-    """The plan with its total cost lowered."""
-    return {**plan, "Total Cost": plan["Total Cost"] - saved}

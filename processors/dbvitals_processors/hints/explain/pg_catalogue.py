@@ -15,7 +15,8 @@ _KINDS = {"r": "table", "p": "partitioned", "v": "view", "m": "table", "f": "for
 _TABLES = f"""
 SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.reltuples, c.relpages,
        CASE WHEN c.relkind IN ('r', 'm', 'p') THEN pg_catalog.pg_total_relation_size(c.oid) ELSE 0 END,
-       s.n_live_tup, s.n_mod_since_analyze
+       s.n_live_tup, s.n_mod_since_analyze,
+       EXISTS (SELECT FROM pg_catalog.pg_statistic_ext e WHERE e.stxrelid = c.oid)
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_stat_all_tables s ON s.relid = c.oid
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't' AND {_SCHEMAS}
@@ -87,7 +88,7 @@ def read_catalogue(connection: Connection) -> Catalogue:
 
     columns: dict[int, dict[str, Column]] = defaultdict(dict)
     tables = rows(_TABLES)
-    counts = {oid: _rows(reltuples, live) for oid, _, _, _, reltuples, _, _, live, _ in tables}
+    counts = {oid: _rows(reltuples, live) for oid, _, _, _, reltuples, _, _, live, *_ in tables}
     analyzed: set[int] = set()
     for oid, *column in rows(_COLUMNS):
         if oid in counts:
@@ -105,11 +106,12 @@ def read_catalogue(connection: Connection) -> Catalogue:
     for oid, name, schema, table, own, others in rows(_FOREIGN_KEYS):
         foreign[oid].append(ForeignKey(name, tuple(own), TableName(schema, table), tuple(others)))
     found = {}
-    for oid, schema, table, kind, _, pages, size, _, modified in tables:
+    for oid, schema, table, kind, _, pages, size, _, modified, extended in tables:
         name = TableName(schema, table)
         found[name] = Table(
             name, columns[oid], counts[oid], pages, size, primary.get(oid, ()), tuple(indexes[oid]),
             tuple(foreign[oid]), oid in analyzed or kind == "v", (modified or 0) / max(1.0, counts[oid]), _KINDS[kind],
+            extended,
         )  # fmt: skip
     settings = {name: float(value) for name, value in rows(_SETTINGS)}
     path, extensions, available, since = rows(_WHERE_WE_ARE)[0]

@@ -15,14 +15,14 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from dbvitals_processors.hints.binds import Bound, split
-from dbvitals_processors.hints.explain import inverted, pg_plan, pg_values, size
+from dbvitals_processors.hints.explain import expressions, inverted, pg_plan, pg_values, size
 from dbvitals_processors.hints.explain.pg_catalogue import read_catalogue
 from dbvitals_processors.hints.model import (
     AdvisorError,
     Candidate,
     Catalogue,
     Estimate,
-    Key,
+    Table,
     Unplannable,
     WorkloadQuery,
 )
@@ -36,7 +36,7 @@ MOST_SAMPLES = 3
 
 Configuration = frozenset[Candidate]
 
-_INVERTIBLE = re.compile(r" (?:@>|&&|@@|\?[|&]?|~~?\*?) ")
+_SPECIAL = re.compile(r" (?:@>|&&|@@|\?[|&]?|~~?\*?) |\b(?:lower|upper)\(")
 _OID = re.compile(r"^<(\d+)>")
 
 
@@ -123,6 +123,11 @@ class _Planned(Estimate):
     weights: tuple[float, ...] = ()
 
 
+def _is_special(plans: list[pg_plan.Plan]) -> bool:
+    """Whether a plan has conditions that inverted indexes or folded expressions may serve."""
+    return any(_SPECIAL.search(condition) for plan in plans for condition in pg_plan.conditions(plan))
+
+
 class PostgresPlanner:
     """Asks one connection. Not safe for several threads.
 
@@ -187,29 +192,37 @@ class PostgresPlanner:
         return self._share(candidate)
 
     def _ask(self, query: WorkloadQuery, indexes: Configuration) -> Estimate:
-        """By HypoPG; with inverted indexes, what they save beside the others, or instead of those on their table."""
-        inverted = frozenset(one for one in indexes if one.method in ("gin", "gist"))
-        best: Estimate = self._hypothetically(query, indexes - inverted)
-        for one in sorted(inverted, key=lambda one: one.id):
-            for others in dict.fromkeys(
-                (indexes - inverted, frozenset(c for c in indexes - inverted if c.table != one.table))
-            ):
-                found = self._with_inverted(query, one, others)
+        """By HypoPG, and with what it cannot tell: inverted indexes, and expressions, which lack statistics.
+
+        Such an index is looked at beside the others, and instead of those on its table: the planner, which does not
+        know its worth, may have taken another.
+        """
+        unseen = frozenset(one for one in indexes if one.method in ("gin", "gist"))
+        special = sorted(
+            (one for one in indexes if one in unseen or expressions.is_folding(one)), key=lambda one: one.id
+        )
+        best: Estimate = self._hypothetically(query, indexes - unseen)
+        for one in special:
+            elsewhere = frozenset(c for c in indexes - unseen if c.table != one.table or c == one)
+            for others in dict.fromkeys((indexes - unseen, elsewhere)):
+                found = self._with_special(query, one, others)
                 if found.cost < best.cost:
                     best = found
         return best
 
-    def _with_inverted(self, query: WorkloadQuery, one: Candidate, others: Configuration) -> Estimate:
+    def _with_special(self, query: WorkloadQuery, one: Candidate, others: Configuration) -> Estimate:
         base = self._hypothetically(query, others)
         table = self._catalogue.tables[one.table]
-        saved = [
-            weight * inverted.saving(plan, one, table, self._catalogue.settings, self._rows)
-            for plan, weight in zip(base.plans, base.weights, strict=True)
-        ]
-        if sum(saved) <= 0:
+        saved, words = 0.0, "by the column's own statistics"
+        for plan, weight in zip(base.plans, base.weights, strict=True):
+            if one.method in ("gin", "gist"):
+                saved += weight * inverted.saving(plan, one, table, self._catalogue.settings, self._rows)
+                words = "the scan of the table replaced by a bitmap scan"
+            else:
+                saved += weight * expressions.saving(plan, one.name, table, self._rows)
+        if saved <= 0:
             return base
-        text = f"{base.plan}\n(the scan of {one.table.name} replaced by a bitmap scan using {one.name})"
-        return Estimate(base.cost - sum(saved), base.used | {one}, text, "heuristic")
+        return Estimate(base.cost - saved, base.used | {one}, f"{base.plan}\n({one.name}: {words})", "heuristic")
 
     def _hypothetically(self, query: WorkloadQuery, indexes: Configuration) -> _Planned:
         known = self._planned.get((query.id, indexes))
@@ -231,11 +244,8 @@ class PostgresPlanner:
         text = pg_plan.as_text(plans[0], {oid: one.name for oid, one in by_oid.items()})
         self._thin(query.id, prepared, costs)
         cost = sum(cost * weight for cost, weight in zip(costs, weights, strict=True))
-        keep = (
-            tuple(plans)
-            if any(_INVERTIBLE.search(plan_filter) for plan in plans for plan_filter in pg_plan.filters(plan))
-            else ()
-        )
+        names_by_oid = {oid: one.name for oid, one in by_oid.items()}
+        keep = tuple(pg_plan.renamed(plan, names_by_oid) for plan in plans) if _is_special(plans) else ()
         return _Planned(cost, frozenset(used), text, "hypothetical", keep, weights if keep else ())
 
     def _rows(self, source: str) -> float:
@@ -274,7 +284,12 @@ class PostgresPlanner:
             return _Prepared((f"EXPLAIN (FORMAT JSON) {bound.text('${}')}",), "text")
         name = f"dbvitals_{len(self._prepared)}"
         sets = list(dict.fromkeys(_texts(bound, query)))
-        types = self._types(name, bound)
+        try:
+            types = self._types(name, bound)
+        except Unplannable:
+            if not sets:
+                raise
+            types = None
         if types is None:  # PostgreSQL cannot tell a bind's type: then by literals, which it can
             sets = sets or [tuple(pg_values.guesses(bound, query, self._catalogue, ()))]
             filled = [bound.filled(tuple(map(pg_values.literal, one))) for one in sets[:MOST_SAMPLES]]
@@ -318,7 +333,7 @@ class PostgresPlanner:
                 self._make(candidate)
 
     def _make(self, candidate: Candidate) -> None:
-        definition = pg_values.literal(_hypothetical(candidate))
+        definition = pg_values.literal(_hypothetical(candidate, self._catalogue.tables[candidate.table]))
         try:
             made = self._connection.exec_driver_sql(
                 f"SELECT indexrelid FROM {self._hypopg}hypopg_create_index({definition})"  # noqa: S608 — quoted
@@ -344,15 +359,36 @@ def _full(candidate: Candidate) -> str:
     return candidate.definition.removeprefix("ON ").partition(" ")[0]
 
 
-def _hypothetical(candidate: Candidate) -> str:
-    """The index that is put to HypoPG: of a partial index a full one with the same access path.
+def _hypothetical(candidate: Candidate, table: Table) -> str:
+    """The index that is put to HypoPG, which overstates sizes; pages that are quite full are the least overstated.
 
-    HypoPG overstates sizes; pages that are quite full are the least overstated.
+    HypoPG estimates a partial index with a half-made planner state, and ranges (HypoPG/hypopg#116) and extended
+    statistics reach into what is not there: the backend crashes, and the server with it. Equality, IN, IS NULL and
+    booleans on plain columns, the only predicates that candidates have, do not; beside extended statistics a full index
+    with the same access path stands for a partial one.
     """
-    keys: tuple[Key, ...] = candidate.stands_for + candidate.keys if candidate.where else candidate.keys
-    full = Candidate(candidate.table, keys, candidate.include, "", candidate.method)
+    if candidate.where and table.extended_statistics:
+        candidate = replace(candidate, keys=candidate.stands_for + candidate.keys, where="")
     fill = " WITH (fillfactor = 100)" if candidate.method == "btree" else ""
-    return f"CREATE INDEX {full.definition}{fill}"
+    where = f" WHERE {_folded(candidate.where, table)}" if candidate.where else ""
+    return f"CREATE INDEX {replace(candidate, where='').definition}{fill}{where}"
+
+
+_IN = re.compile(r"(\w+) IN \((.*)\)")
+_ITEM = re.compile(r"'((?:[^']|'')*)'|([^\s,]+)")
+
+
+def _folded(where: str, table: Table) -> str:
+    """A predicate with its constants folded: HypoPG does not, and then does not see that a query implies an IN."""
+    match = _IN.fullmatch(where)
+    column = table.columns.get(match.group(1)) if match is not None else None
+    if match is None or column is None:
+        return where
+    items = [text.replace("''", "'") if text or not bare else bare for text, bare in _ITEM.findall(match.group(2))]
+    kind, name = column.type.partition("(")[0], match.group(1)
+    if kind == "character varying":
+        kind, name = "text", f"{name}::text"
+    return f"{name} = ANY ({pg_values.literal(pg_values.text(items))}::{kind}[])"
 
 
 def _texts(bound: Bound, query: WorkloadQuery) -> Iterator[tuple[str | None, ...]]:

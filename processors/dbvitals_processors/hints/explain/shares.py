@@ -17,7 +17,7 @@ RANGE = 0.25
 UNKNOWN = 0.33
 LEAST = 1e-9
 
-_FLIPPED = {exp.LT: exp.GT, exp.GT: exp.LT, exp.LTE: exp.GTE, exp.GTE: exp.LTE}
+_FLIPPED: dict[Any, Any] = {exp.LT: exp.GT, exp.GT: exp.LT, exp.LTE: exp.GTE, exp.GTE: exp.LTE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,8 @@ class Judge:
     # --- rules ---------------------------------------------------------------------------------------------------
 
     def _comparison(self, node: Any) -> float:
-        kind, left, right = type(node), node.this, node.expression
+        kind: Any = type(node)
+        left, right = node.this, node.expression
         if not self._concerns(left):
             kind, left, right = _FLIPPED.get(kind, kind), right, left
         try:
