@@ -15,10 +15,14 @@ MOST_FRAMES = 80
 
 _STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"].replace("\\", "/") + "/"
 _SCRIPTS = sysconfig.get_paths()["scripts"].replace("\\", "/") + "/"  # `celery`, `gunicorn`: they only call a main()
-_OURSELVES = str(Path(__file__).parent).replace("\\", "/") + "/"
+_OURSELVES = tuple(  # in a checkout, where each package has a source root of its own
+    str(Path(__file__).parents[2] / root).replace("\\", "/") + "/"
+    for root in ("instrumentation/dbvitals_instrumentation", "processors/dbvitals_processors")
+)
 _CARRIERS = frozenset(
     ("sqlalchemy", "sqlmodel", "flask_sqlalchemy", "redis", "fakeredis", "greenlet", "wrapt", "opentelemetry")
-    + ("ddtrace", "sentry_sdk", "dbvitals_instrumentation", "dbvitals_optimizers", "starlette", "anyio", "gevent")
+    + ("dbvitals_instrumentation", "dbvitals_optimizers", "dbvitals_processors")
+    + ("ddtrace", "sentry_sdk", "starlette", "anyio", "gevent")
 )
 """Installed packages that carry a query and never are its origin."""
 

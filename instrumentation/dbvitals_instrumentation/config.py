@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from math import inf
 from typing import Any, Literal, cast
 
 PREFIX = "DBVITALS_"
@@ -17,8 +18,11 @@ class ConfigError(ValueError):
     """A setting that cannot be used; the message names it, what it was and what it may be."""
 
 
-def _setting(default: Any, doc: str, *, choices: tuple[str, ...] = (), at_least: int | None = None) -> Any:
-    return field(default=default, metadata={"doc": doc, "choices": choices, "at_least": at_least})
+def _setting(
+    default: Any, doc: str, *, choices: tuple[str, ...] = (), at_least: int | None = None, seconds: bool = False
+) -> Any:
+    """One field; ``seconds``: its value, or the second of each of its pairs, is a positive number of seconds."""
+    return field(default=default, metadata={"doc": doc, "choices": choices, "at_least": at_least, "seconds": seconds})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,11 @@ class Config:
     query_parameters: bool = _setting(
         False, "Put the values of parameters on spans as `db.query.parameter.<key>`. They may be personal data."
     )
+    sample_parameters: bool = _setting(
+        False,
+        "Keep a few samples of parameters for each query in the process, for the index advisor's planner. They are "
+        "never exported.",
+    )
     query_info: bool = _setting(True, "Export `dbvitals.query.info`: the text behind each fingerprint, once.")
     caller: Caller = _setting(
         "sampled",
@@ -62,6 +71,32 @@ class Config:
     redis_spans: bool = _setting(True, "A span for each Redis command or pipeline.")
     redis_metrics: bool = _setting(
         True, "Switch on metrics of redis-py's own (7.2 and later): errors, time-outs, client-side caching."
+    )
+    parameters_hash: bool = _setting(
+        True,
+        "Put `dbvitals.query.parameters_hash` on query spans within a trace: a keyed hash by which a query that is "
+        "asked again with the same parameters is found. The key is random and never leaves the process.",
+    )
+    n_plus_one_threshold: int = _setting(
+        5,
+        "How often a query must be repeated under one span to be an N+1. Fewer are often meant: a handful of look-ups "
+        "by key is written for the reader, and one query instead would save little.",
+        at_least=2,
+    )
+    slow: bool = _setting(
+        True, "Flag slow queries on spans and in metrics: by a threshold, as outliers, and as regressions."
+    )
+    slow_threshold: float = _setting(0.1, "Seconds from which any query is slow.", seconds=True)
+    slow_thresholds: tuple[tuple[str, str], ...] = _setting(
+        (),
+        "Seconds for some queries, the most precise pattern wins: an operation, `namespace/operation`, or `fp:` and a "
+        "fingerprint, with `*`: `SELECT=0.2,shop/*=0.05,fp:3fa9*=1`.",
+        seconds=True,
+    )
+    baseline_file: str = _setting(
+        "",
+        "Where the usual durations of queries are kept, so that a new release is compared with the last one: a file, "
+        "or the URL of a Redis (`redis://…`).",
     )
     max_fingerprints: int = _setting(
         200, "How many queries keep metric series of their own; the cheaper rest shares `other`.", at_least=1
@@ -113,6 +148,13 @@ def _integer(name: str, text: str) -> int:
         raise ConfigError(f"{PREFIX}{name.upper()}={text!r}: must be a whole number") from None
 
 
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"{PREFIX}{name.upper()}={text!r}: must be a number") from None
+
+
 def _pairs(name: str, text: str) -> tuple[tuple[str, str], ...]:
     pairs = [part.partition("=") for part in text.split(",") if part.strip()]
     if any(not equals or not key.strip() for key, equals, _ in pairs):
@@ -120,7 +162,12 @@ def _pairs(name: str, text: str) -> tuple[tuple[str, str], ...]:
     return tuple((key.strip(), value.strip()) for key, _, value in pairs)
 
 
-_PARSERS: dict[type, Callable[[str, str], object]] = {bool: _boolean, int: _integer, tuple: _pairs}
+_PARSERS: dict[type, Callable[[str, str], object]] = {
+    bool: _boolean,
+    int: _integer,
+    float: _number,
+    tuple: _pairs,
+}
 
 
 def _check(name: str, value: object, metadata: Mapping[str, Any]) -> None:
@@ -129,6 +176,17 @@ def _check(name: str, value: object, metadata: Mapping[str, Any]) -> None:
         raise ConfigError(f"{name}={value!r}: must be one of {', '.join(choices)}")
     if at_least is not None and (not isinstance(value, int) or isinstance(value, bool) or value < at_least):
         raise ConfigError(f"{name}={value!r}: must be a whole number of at least {at_least}")
+    if metadata["seconds"]:
+        for label, number in [(f"{key}=", text) for key, text in value] if isinstance(value, tuple) else [("", value)]:
+            if not _is_positive(number):
+                raise ConfigError(f"{name}={label}{number!r}: must be a positive number of seconds")
     kind = {"bool": bool}.get(str(Config.__annotations__[name]))
     if kind is not None and not isinstance(value, kind):
         raise ConfigError(f"{name}={value!r}: must be true or false")
+
+
+def _is_positive(number: Any) -> bool:
+    try:
+        return not isinstance(number, bool) and 0 < float(number) < inf
+    except (TypeError, ValueError):
+        return False

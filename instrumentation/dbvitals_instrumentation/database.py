@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from opentelemetry.context import Context
 
 from dbvitals_instrumentation import semconv
 from dbvitals_instrumentation.budget import Budget, Cost
@@ -24,11 +26,17 @@ TRACED_FETCH = frozenset({"asyncpg"})
 
 _TEXT_IS_STRING = frozenset({"mysql", "mariadb"})
 
+See = Callable[[int, bool, Context], "Mapping[str, Any] | None"]
+"""Who judges the calls of one query: hears of each one's nanoseconds, whether it failed, and the context that it was
+made in; returns the attributes that its span is to be flagged with. Never raises."""
+
 
 class Query:
     """One statement of one database: what its spans and series have in common, and what it has shown of itself."""
 
-    __slots__ = ("attributes", "batch_size", "calls", "cost", "failed", "name", "other", "returns_rows", "series")
+    __slots__ = (
+        "attributes", "batch_size", "calls", "cost", "failed", "name", "other", "returns_rows", "see", "series",
+    )  # fmt: skip
 
     def __init__(self, name: str, attributes: dict[str, Any], cost: Cost, batch_size: int, other: Series) -> None:
         self.name = name
@@ -40,6 +48,7 @@ class Query:
         self.failed: dict[str, Series] = {}
         self.calls = 0
         self.returns_rows: bool | None = None
+        self.see: See | None = None
 
     def series_of(self, error_type: str | None, admitted: bool) -> Series:
         """The series of this query's measurements."""

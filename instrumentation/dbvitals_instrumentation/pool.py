@@ -16,9 +16,10 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 from time import perf_counter_ns, time_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry import context as context_api
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import Observation
 from opentelemetry.trace import SpanContext, SpanKind
@@ -32,6 +33,9 @@ from dbvitals_instrumentation.endpoint import endpoint_of
 from dbvitals_instrumentation.histogram import Series
 from dbvitals_instrumentation.scope import Scope
 from dbvitals_instrumentation.telemetry import SUPPRESS, Telemetry
+
+LONG_HOLD = 100_000_000
+"""Nanoseconds from which on a connection that was out gets a span of its own: shorter holds starve nobody."""
 
 MOST_CONNECTING = 10_000
 MOST_NAMES = 32
@@ -49,6 +53,14 @@ class Named:
         self.wait, self.create, self.use = (Series(self.attributes) for _ in range(3))
 
 
+class Hold(NamedTuple):
+    """A connection that is out: since when, by the clock that only goes on and in Unix time, and in which context."""
+
+    ticks: int
+    since: int
+    above: Context
+
+
 class Pool:
     """What is known of one pool, beside what it knows itself."""
 
@@ -59,7 +71,7 @@ class Pool:
         self.keeps = not isinstance(pool, NullPool)  # whether it keeps connections, so that its size tells something
         self.peak = 0  # most connections that were checked out at once
         self.pending: list[None] = []  # append and pop are atomic; its length is the number of requests
-        self.checked_out: dict[int, int] = {}  # id of a connection record -> when it was checked out
+        self.checked_out: dict[int, Hold] = {}  # by the id of a connection record
         self.open: set[int] = set()  # ids of connection records that hold a connection
         self.fresh: set[int] = set()  # ids of connection records that were connected in this checkout
         self._pool = weakref.ref(pool)
@@ -198,7 +210,8 @@ class PoolWatch:
 
     def _checked_out(self, pool: Pool, above: Context, start: int, took: int, ended: int, fairy: Any) -> None:
         record = id(fairy._connection_record)
-        pool.checked_out.setdefault(record, ended)  # a thread's own connection may be handed out again
+        # A thread's own connection may be handed out again.
+        pool.checked_out.setdefault(record, Hold(ended, start + took, above))
         used = len(pool.checked_out)
         if used > pool.peak:
             with self._lock:  # else a thread that was first and is slower would write the smaller number
@@ -238,6 +251,22 @@ class PoolWatch:
             start + took,
             above,
             description,
+        )
+
+    def _write_hold(self, pool: Pool, hold: Hold, took: int) -> SpanContext | None:
+        """A span of a long hold, where there is a trace in which somebody may ask what it was held for."""
+        writer = self._telemetry.spans() if self._spans else None
+        if writer is None or not trace.get_current_span(hold.above).get_span_context().is_valid:
+            return None
+        return writer.write(
+            semconv.HOLD_SPAN,
+            SpanKind.INTERNAL,
+            pool.span_attributes,
+            {},
+            hold.since,
+            hold.since + took,
+            hold.above,
+            None,
         )
 
     # --- pools --------------------------------------------------------------------------------------------------
@@ -299,11 +328,14 @@ class PoolWatch:
     def _on_checkin(self, _connection: Any, record: Any) -> None:
         try:
             pool = self._pool_of(record)
-            since = pool.checked_out.pop(id(record), None) if pool is not None else None
+            hold = pool.checked_out.pop(id(record), None) if pool is not None else None
+            if pool is None or hold is None:
+                return
+            took = perf_counter_ns() - hold.ticks
+            span_context = self._write_hold(pool, hold, took) if took >= LONG_HOLD else None
             instruments = self._telemetry.instruments()
-            if pool is not None and since is not None and instruments is not None:
-                took = perf_counter_ns() - since
-                instruments.use_time.record(pool.use, (took * 1e-9,), None, time_ns())
+            if instruments is not None:
+                instruments.use_time.record(pool.use, (took * 1e-9,), span_context, time_ns())
         except Exception as fault:
             guard.fault("pool.checkin", fault)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from threading import get_ident
 from time import perf_counter_ns, time_ns
 from typing import Any
 
@@ -26,9 +27,11 @@ from dbvitals_instrumentation import errors, fork, guard, housekeeping, official
 from dbvitals_instrumentation.budget import Budget
 from dbvitals_instrumentation.caller import caller
 from dbvitals_instrumentation.config import Config
-from dbvitals_instrumentation.database import Database, Query
+from dbvitals_instrumentation.database import Database, Query, See
 from dbvitals_instrumentation.endpoint import endpoint_of
 from dbvitals_instrumentation.fetching import count_rows, orphans
+from dbvitals_instrumentation.orm import relationship_of
+from dbvitals_instrumentation.parameters import ParametersHash
 from dbvitals_instrumentation.scope import Scope
 from dbvitals_instrumentation.statement import Statement
 from dbvitals_instrumentation.telemetry import SUPPRESS, Silence, Telemetry, attach, get_current
@@ -58,10 +61,22 @@ class Execution:
 
 
 class QueryWatch:
-    """The listeners, and what they remember of each database."""
+    """The listeners, and what they remember of each database.
 
-    def __init__(self, telemetry: Telemetry, config: Config, scope: Scope) -> None:
+    Args:
+        judge: gives whoever judges the calls of a query, by the attributes of its spans.
+    """
+
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        config: Config,
+        scope: Scope,
+        judge: Callable[[Mapping[str, Any]], See] | None = None,
+    ) -> None:
         self._telemetry = telemetry
+        self._judge = judge
+        self._settling: set[int] = set()  # threads that tell of results that others have left behind
         self._config = config
         self._scope = scope
         self._databases: dict[int, Database] = {}  # by the id of a dialect
@@ -75,6 +90,7 @@ class QueryWatch:
         self._spans = config.query_spans == "auto"
         self._plain = config.suppress_nested and not config.sqlcommenter
         self._live = self._spans and (config.sqlcommenter or not config.suppress_nested)
+        self._hash = ParametersHash() if config.parameters_hash and config.query_spans != "off" else None
         self._caller = {"off": 0, "sampled": 1, "always": 2}[config.caller]
         self._listeners: dict[str, Callable[..., bool | None]] = {
             "do_execute": self._on_execute,
@@ -127,7 +143,7 @@ class QueryWatch:
             if self._telemetry.idle and self._is_unheard(context):
                 return None
             if orphans.waiting:
-                orphans.settle()
+                self._settle()
             database = self._databases.get(id(dialect)) or self._adopt(context)
             if database is None:
                 return None
@@ -231,22 +247,37 @@ class QueryWatch:
             execution.late.update(caller() or {})
         if many > 1 or query.batch_size:
             execution.late[semconv.DB_OPERATION_BATCH_SIZE] = query.batch_size or many
-        elif self._config.query_parameters and parameters:
-            execution.late.update(_shown(parameters))
+        else:
+            self._look_closer(execution, statement, parameters, context)
         return execution
+
+    def _look_closer(self, execution: Execution, statement: str, parameters: Any, context: Any) -> None:
+        """What tells a single query from others of its kind."""
+        if self._hash is not None and execution.query.returns_rows is not False:
+            told = self._hash.of(execution.context, statement, parameters)
+            if told is not None:
+                execution.late[semconv.PARAMETERS_HASH] = told
+        relationship = relationship_of(context)
+        if relationship is not None:
+            execution.late[semconv.RELATIONSHIP] = relationship
+        if self._config.query_parameters and parameters:
+            execution.late.update(_shown(parameters))
 
     def _learn(
         self, database: Database, kept: dict[str, Query], statement: str, parameters: Any, context: Any, many: int
     ) -> Query:
         compiled = context.compiled
         style = getattr(getattr(context, "execute_style", None), "name", "")
-        return database.learn(
+        query = database.learn(
             kept,
             statement,
             literal=not parameters or bool(getattr(compiled, "literal_execute_params", None)),
             batch=many > 1,
             insert_many=style == "INSERTMANYVALUES",
         )
+        if self._judge is not None:
+            query.see = self._judge(query.attributes)
+        return query
 
     def _prepare(self, execution: Execution, method: str, statement: str, dialect: Any) -> tuple[str, Context]:
         """The text to execute and the context to execute it in."""
@@ -287,6 +318,12 @@ class QueryWatch:
                 late[semconv.DB_RESPONSE_RETURNED_ROWS] = rows
             if error is not None:
                 kind, description = _describe(error, late)
+            if query.see is not None:
+                flags = query.see(took, error is not None, execution.context)
+                if flags is not None:
+                    late.update(flags)
+                    if semconv.SLOW in flags:
+                        self._name_caller(late)
             end = execution.start + took
             writer, instruments = self._telemetry.sinks()
             if writer is not None and self._spans and execution.official is None and execution.span is None:
@@ -310,6 +347,19 @@ class QueryWatch:
                 instruments.operation.record(series, (took * 1e-9, rows if rows >= 0 else None), span_context, end)
         except Exception as fault:
             guard.fault("queries.record", fault)
+
+    def _name_caller(self, late: dict[str, Any]) -> None:
+        """Put the caller on the span of a slow query, if this is still its caller's stack."""
+        if self._caller and semconv.CODE_FUNCTION_NAME not in late and get_ident() not in self._settling:
+            late.update(caller() or {})
+
+    def _settle(self) -> None:
+        """Tell of results that were left unread: the stack is of another query meanwhile."""
+        self._settling.add(get_ident())
+        try:
+            orphans.settle()
+        finally:
+            self._settling.discard(get_ident())
 
     def _finish_span(self, execution: Execution, end: int, description: str | None) -> SpanContext:
         """Tell a span that was there while the query ran how it ended."""

@@ -73,6 +73,9 @@ class Instruments:
         self.invalidations = meter.create_counter(
             semconv.CONNECTION_INVALIDATIONS, semconv.INVALIDATIONS, "Connections that were thrown away as broken."
         )
+        self.n_plus_one = meter.create_counter(
+            semconv.QUERY_N_PLUS_ONE, semconv.OCCURRENCES, "Loops that asked one query after another."
+        )
         self.cache_requests = BufferedCounter(
             meter.create_counter(semconv.CACHE_REQUESTS, semconv.REQUESTS, "Reads of a cache by their result.")
         )

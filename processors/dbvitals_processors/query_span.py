@@ -43,6 +43,8 @@ class QuerySpan:
         error_type: ``error.type``, ``None`` for success; :data:`semconv.ERROR` for a failed span that has none.
         port: ``None`` for the system's own default.
         trace_id, span_id, parent_id: as in the span's context; ``parent_id`` is ``None`` for a root.
+        parameters_hash: equal for equal parameters within a trace, ``None`` where it is not known.
+        relationship: the one of SQLAlchemy's ORM that the query loads lazily, for instance ``User.orders``.
     """
 
     system: str
@@ -64,6 +66,8 @@ class QuerySpan:
     trace_id: int
     span_id: int
     parent_id: int | None
+    parameters_hash: str | None = None
+    relationship: str | None = None
 
     @property
     def nanoseconds(self) -> int:
@@ -121,6 +125,8 @@ def read(span: ReadableSpan) -> QuerySpan | None:
         context.trace_id if context is not None else 0,
         context.span_id if context is not None else 0,
         parent.span_id if parent is not None else None,
+        get(semconv.PARAMETERS_HASH),
+        get(semconv.RELATIONSHIP),
     )
 
 

@@ -43,7 +43,9 @@ def pre_instrument() -> None:
             from dbvitals.recorder import Recorder
 
             global _recorded
-            _recorded = Recorder(Path(folder)).attach(trace.get_tracer_provider(), metrics.get_meter_provider())
+            _recorded = Recorder(Path(folder), config=config).attach(
+                trace.get_tracer_provider(), metrics.get_meter_provider()
+            )
     except Exception as error:
         guard.fault("auto.pre_instrument", error)
 

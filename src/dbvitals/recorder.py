@@ -33,7 +33,10 @@ from dbvitals import doorbell, farewell
 from dbvitals.meters import Meters
 from dbvitals.snapshot import PoolTotals, Snapshot, to_json
 from dbvitals_instrumentation import guard
-from dbvitals_processors.workload import Workload, WorkloadProcessor
+from dbvitals_instrumentation.config import Config
+from dbvitals_processors.inbox import Inbox
+from dbvitals_processors.trace_rules import TraceRules
+from dbvitals_processors.workload import Workload
 
 INTERVAL = 1.0
 """Seconds between two snapshots."""
@@ -48,13 +51,17 @@ class Recorder:
 
     Args:
         folder: must exist.
+        config: what counts as an N+1, and whether callers are named.
         clock: Unix time in seconds.
     """
 
-    def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, folder: Path, *, config: Config | None = None, clock: Callable[[], float] = time.time) -> None:
+        config = config or Config()
         self._folder = folder
         self._clock = clock
         self._workload = Workload()
+        self._rules = TraceRules(config.n_plus_one_threshold)
+        self._inbox = Inbox(self._workload, self._wake_up, config)
         self._meters = Meters()
         self._lock = threading.RLock()
         self._running = False
@@ -71,7 +78,7 @@ class Recorder:
             (an SDK of before ``add_metric_reader``, no SDK at all). Only what is measured with it is recorded.
         """
         if hasattr(tracer_provider, "add_span_processor"):
-            tracer_provider.add_span_processor(WorkloadProcessor(self._workload))
+            tracer_provider.add_span_processor(self._inbox)
         if hasattr(meter_provider, "add_metric_reader"):
             meter_provider.add_metric_reader(self._meters)
         else:
@@ -120,15 +127,38 @@ class Recorder:
         """What this process has seen."""
         with self._lock:
             self._look()
+            self._judge()
+            if final:
+                self._rules.finish()
             pools = {name: _with_certain_peak(pool) for name, pool in self._meters.pools.items()}
             queries, caches, faults = tuple(self._workload.totals()), dict(self._meters.caches), guard.faults()
-            return Snapshot(os.getpid(), self._started, self._clock(), queries, pools, caches, faults, final)
+            return Snapshot(
+                os.getpid(),
+                self._started,
+                self._clock(),
+                queries,
+                pools,
+                caches,
+                faults,
+                final,
+                tuple(self._rules.findings()),
+                self._inbox.lost,
+            )
 
     def _look(self) -> None:
         try:
             self._meters.look()
         except Exception as error:  # what was seen of queries is still worth writing
             guard.fault("recorder.meters", error)
+
+    def _judge(self) -> None:
+        """Take what has come in to the rules."""
+        for span, query in self._inbox.take():
+            self._rules.see(span, query)
+        self._rules.expire()
+
+    def _wake_up(self) -> None:
+        self._wake.set()
 
     def _begin(self) -> None:
         self._started = self._clock()
@@ -141,7 +171,13 @@ class Recorder:
 
     def _write(self, final: bool) -> None:
         snapshot = self.snapshot(final=final)
-        state = (sum(query.calls for query in snapshot.queries), snapshot.pools, snapshot.caches, snapshot.faults)
+        state = (
+            sum(query.calls for query in snapshot.queries),
+            snapshot.pools,
+            snapshot.caches,
+            snapshot.faults,
+            sum(finding.occurrences for finding in snapshot.findings),
+        )
         if (state == self._written and not final) or (self._forked and snapshot.idle):
             return  # the last snapshot says until when; a child that never asks anything of a database leaves no file
         temporary = self._file.with_suffix(".tmp")
@@ -152,13 +188,25 @@ class Recorder:
     # --- the thread, and the ends of processes ------------------------------------------------------------------
 
     def _run(self, wake: threading.Event) -> None:
+        due = time.monotonic() + INTERVAL
         while self._running:
-            wake.wait(INTERVAL)
+            wake.wait(max(0.0, due - time.monotonic()))
             wake.clear()
             finishing, self._finishing = self._finishing, False
-            self.write(final=finishing)
+            if finishing or time.monotonic() >= due:
+                self.write(final=finishing)
+                due = time.monotonic() + INTERVAL
+            else:  # much has come in
+                self._read()
             if finishing:
                 self._finished.set()
+
+    def _read(self) -> None:
+        try:
+            with self._lock:
+                self._judge()
+        except Exception as error:
+            guard.fault("recorder.read", error)
 
     def _at_exit(self) -> None:
         self._ending = True
@@ -197,6 +245,8 @@ class Recorder:
         """Begin anew."""
         self._lock = threading.RLock()
         self._workload.clear()
+        self._inbox.clear()
+        self._rules.clear()
         self._meters.clear()
         try:
             self._begin()

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from operator import add
 from typing import Any
 
+from dbvitals_processors.findings import Finding
 from dbvitals_processors.workload import QueryTotals
 
 FORMAT = 1
@@ -115,6 +116,8 @@ class Snapshot:
         caches: by name and tier.
         faults: of dbvitals itself, by site.
         final: whether it was made as the process ended; more may have happened after any other.
+        findings: in traces that were over.
+        unjudged: spans in which nothing was looked for, since too many came at once.
     """
 
     pid: int
@@ -125,6 +128,8 @@ class Snapshot:
     caches: Mapping[tuple[str, str], CacheTotals]
     faults: Mapping[str, int]
     final: bool = False
+    findings: Sequence[Finding] = ()
+    unjudged: int = 0
 
     @property
     def idle(self) -> bool:
@@ -144,6 +149,8 @@ def to_json(snapshot: Snapshot) -> dict[str, Any]:
         "caches": [[name, tier, asdict(cache)] for (name, tier), cache in snapshot.caches.items()],
         "faults": dict(snapshot.faults),
         "final": snapshot.final,
+        "findings": [finding.to_json() for finding in snapshot.findings],
+        "unjudged": snapshot.unjudged,
     }
 
 
@@ -165,6 +172,8 @@ def from_json(data: Any) -> Snapshot:
             {(name, tier): CacheTotals(**cache) for name, tier, cache in data["caches"]},
             data["faults"],
             data["final"],
+            tuple(map(Finding.from_json, data["findings"])),
+            data["unjudged"],
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise UnreadableSnapshot(f"not a snapshot of dbvitals: {type(error).__name__}") from error

@@ -21,6 +21,8 @@ from dbvitals import watch
 from dbvitals_instrumentation import semconv
 from dbvitals_instrumentation.config import Config
 
+_OF_POOLS = (semconv.CHECKOUT_SPAN, semconv.HOLD_SPAN)
+
 
 class Seen:
     """Spans and metrics of providers of its own."""
@@ -33,9 +35,9 @@ class Seen:
         self.meter_provider = MeterProvider([self._reader])
 
     def spans(self, name: str | None = None) -> list[ReadableSpan]:
-        """Finished spans in the order in which they ended, without pool checkouts unless asked for by name."""
+        """Finished spans in the order in which they ended, without those of pools unless asked for by name."""
         finished = self._exporter.get_finished_spans()
-        return [s for s in finished if (s.name == name if name else s.name != semconv.CHECKOUT_SPAN)]
+        return [s for s in finished if (s.name == name if name else s.name not in _OF_POOLS)]
 
     def clear(self) -> None:
         """Forget the spans seen so far."""

@@ -14,6 +14,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from dbvitals.verdicts import Verdicts
 from dbvitals_instrumentation import guard
 from dbvitals_instrumentation.cache import CacheCounter, Result
 from dbvitals_instrumentation.config import Config
@@ -36,8 +37,9 @@ _awaited: set[str] = set()  # libraries that have a hook, which stays for the li
 class Watch:
     """Everything that is plugged into this process."""
 
-    def __init__(self, telemetry: Telemetry, config: Config) -> None:
+    def __init__(self, telemetry: Telemetry, config: Config, verdicts: Verdicts | None) -> None:
         self.telemetry = telemetry
+        self.verdicts = verdicts
         self.config = config
         self.engines = Scope()
         self.clients = Scope()
@@ -94,9 +96,11 @@ def instrument(
         return
     dialect = _dialect_of(engine)
     pool = _pool_of(redis)
+    verdicts = Verdicts(config, tracer_provider, meter_provider) if config.slow and _watch is None else None
     with _lock:
         if _watch is None:
-            _watch = Watch(Telemetry(tracer_provider, meter_provider), config)
+            _watch = Watch(Telemetry(tracer_provider, meter_provider), config, verdicts)
+            verdicts = None
         everything = engine is None and redis is None
         if everything or dialect is not None:
             _watch.engines.add(dialect)
@@ -104,6 +108,8 @@ def instrument(
             _watch.clients.add(pool)
         for plug in _watch.plugs:
             plug.forget_unwatched()
+    if verdicts is not None:  # another thread was first
+        verdicts.close()
     for library in _PLUGS:
         _when_imported(library)
 
@@ -112,9 +118,11 @@ def uninstrument() -> None:
     """Take back everything that :func:`instrument` did; does nothing where it was not called."""
     global _watch
     with _lock:
-        if _watch is not None:
-            _watch.unplug()
-            _watch = None
+        watch, _watch = _watch, None
+        if watch is not None:
+            watch.unplug()
+    if watch is not None and watch.verdicts is not None:
+        watch.verdicts.close()  # without our lock: the worker may be importing
 
 
 def record_cache(name: str, result: Result, *, tier: str = "local", number: int = 1) -> None:
@@ -135,7 +143,8 @@ def _sqlalchemy(watch: Watch) -> list[Any]:
     from dbvitals_instrumentation.pool import PoolWatch
     from dbvitals_instrumentation.queries import QueryWatch
 
-    plugs: list[Any] = [QueryWatch(watch.telemetry, watch.config, watch.engines)]
+    judge = watch.verdicts.judge() if watch.verdicts is not None else None
+    plugs: list[Any] = [QueryWatch(watch.telemetry, watch.config, watch.engines, judge)]
     if watch.config.pool:
         plugs.append(PoolWatch(watch.telemetry, watch.config, watch.engines))
     return plugs

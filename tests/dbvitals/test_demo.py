@@ -59,6 +59,17 @@ def test_the_demo_shows_the_mistakes_of_the_shop(
     assert caches["products"]["hit_ratio"] > caches["recommendations"]["hit_ratio"] + 0.2
     assert {error["type"] for error in data["errors"]} <= {"SQLITE_CONSTRAINT_UNIQUE", "sqlite3.IntegrityError"}
     assert data["totals"]["errors"] > 0
+    loops = {one["advice"] for one in data["findings"] if one["rule"] == "join_or_selectinload"}
+    assert loops == {
+        "Add selectinload(Order.items) to the query for Order: 1 query, not 20",
+        *(one for one in loops if one.startswith("Add selectinload(Order.customer) to the query for Order: ")),
+    }
+    assert len(loops) == 2
+    (items,) = [one for one in data["findings"] if one["rule"] == "n_plus_one" and one["summary"].endswith("items")]
+    assert (items["occurrences"], items["queries"]) == (pages, 20 * pages)
+    assert items["caller"]["function"].startswith("Pages.list_orders")
+    assert {"too_many_rows", "idle_in_transaction"} < {one["rule"] for one in data["findings"]}
+    assert "Add selectinload(Order.items) to the query for Order: 1 query, not 20" in output
     assert output.splitlines()[0].startswith("dbvitals · ")
     assert max(map(len, output.splitlines())) <= 80
     assert list(scratch.iterdir()) == []

@@ -19,6 +19,7 @@ from dbvitals import report, testing, watch
 from dbvitals.recorder import Recorder
 from dbvitals.snapshot import Snapshot, from_json
 from dbvitals_instrumentation import guard
+from dbvitals_instrumentation.config import Config
 
 
 class Clock:
@@ -133,6 +134,58 @@ def test_a_time_out_says_that_every_connection_was_in_use(tmp_path: Path, record
     engine.dispose()
 
 
+def loop(seen: testing.Seen, times: int = 9) -> None:
+    engine = create_engine("sqlite://")
+    with seen.tracer_provider.get_tracer("shop").start_as_current_span("GET /orders"), engine.connect() as connection:
+        for number in range(times):
+            connection.execute(text("SELECT a FROM (SELECT 1 AS a) orders WHERE a = :a"), {"a": number}).all()
+    engine.dispose()
+
+
+def test_a_snapshot_has_what_the_rules_found(tmp_path: Path, recorder: Recorder, seen: testing.Seen) -> None:
+    loop(seen)
+    recorder.write()
+    (finding,) = snapshots(tmp_path)[0].findings
+    assert (finding.rule, finding.occurrences, finding.queries) == ("n_plus_one", 1, 9)
+    assert finding.caller is not None
+    assert finding.caller.function == "loop"
+    loop(seen)
+    recorder.write()
+    (finding,) = snapshots(tmp_path)[0].findings
+    assert (finding.occurrences, finding.queries) == (2, 18)
+
+
+def test_what_counts_as_a_loop_and_whether_callers_are_named_is_configured(tmp_path: Path, seen: testing.Seen) -> None:
+    recorder = Recorder(tmp_path, config=Config(n_plus_one_threshold=20))
+    recorder.attach(seen.tracer_provider, seen.meter_provider)
+    loop(seen)
+    loop(seen, 25)
+    recorder.stop()
+    (finding,) = snapshots(tmp_path)[0].findings
+    assert (finding.occurrences, finding.queries) == (1, 25)
+
+
+def test_a_request_that_is_not_over_when_the_process_ends_is_judged(
+    tmp_path: Path, recorder: Recorder, seen: testing.Seen
+) -> None:
+    engine = create_engine("sqlite://")
+    with seen.tracer_provider.get_tracer("shop").start_as_current_span("worker"), engine.connect() as connection:
+        for number in range(9):
+            connection.execute(text("SELECT a FROM (SELECT 1 AS a) orders WHERE a = :a"), {"a": number}).all()
+        recorder.write()
+        assert snapshots(tmp_path)[0].findings == ()
+        recorder.stop()
+    engine.dispose()
+    assert len(snapshots(tmp_path)[0].findings) == 1
+
+
+def test_a_fault_in_reading_what_came_in_is_counted(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder._inbox, "take", lambda: 1 / 0)
+    recorder._read()
+    assert guard.faults() == {"recorder.read": 1}
+    monkeypatch.undo()
+
+
 def test_what_a_provider_saw_before_it_was_shut_down_is_written(
     tmp_path: Path, recorder: Recorder, seen: testing.Seen
 ) -> None:
@@ -241,6 +294,24 @@ def test_a_forked_child_begins_with_nothing_and_ends_with_its_own(tmp_path: Path
     assert parent.pid != child.pid
     merged = report.merge([parent, child])
     assert (merged.calls, merged.processes, merged.pools[0].processes) == (6, 2, 2)
+
+
+def test_findings_of_a_parent_and_its_child_are_told_once(tmp_path: Path) -> None:
+    script = """
+        def request():
+            with tracer_provider.get_tracer("t").start_as_current_span("GET /"), engine.connect() as connection:
+                for number in range(9):
+                    connection.execute(text("SELECT a FROM (SELECT 1 AS a) t WHERE a = :a"), {"a": number}).all()
+
+        request()  # its spans still wait
+        if os.fork() == 0:
+            request()
+            sys.exit()
+        os.wait()
+    """
+    found = run(script, tmp_path)
+    assert [[one.occurrences for one in snapshot.findings] for snapshot in found] == [[1], [1]]
+    assert [one.occurrences for one in report.merge(found).findings] == [2]
 
 
 def test_a_child_that_asks_nothing_leaves_nothing(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from rich.text import Text
 from dbvitals import report
 from dbvitals.report.units import count, percent, seconds
 from dbvitals.snapshot import CacheTotals, PoolTotals, Snapshot, UnreadableSnapshot, Waits, from_json, to_json
+from dbvitals_processors.findings import Example, Finding
 from dbvitals_processors.query_span import Caller, QuerySpan
+from dbvitals_processors.trace_rules import RULES
 from dbvitals_processors.workload import Workload
 
 BOUNDS = (0.001, 0.01, 0.1, 1.0)
@@ -85,6 +87,35 @@ def worker() -> Snapshot:
     return Snapshot(12, 1010.0, 1071.5, tuple(workload.totals()), {"db:5432/shop": pool}, caches, {"pool.connect": 2})
 
 
+def finding(rule: str, seconds: float, caller: Caller | None = None, **options: object) -> Finding:
+    took = round(seconds * 1e9)
+    advice = "Add selectinload(Order.items) to the query for Order: 1 query, not 20"
+    one = Finding(
+        rule,
+        advice,
+        "shop|public",
+        "a",
+        "SELECT order_items",
+        caller,
+        60,
+        1200,
+        took,
+        Example("4bf9", 20, 60, took // 60),
+    )
+    return replace(one, **options)  # type: ignore[arg-type]
+
+
+def with_findings(pid: int = 11) -> Snapshot:
+    loop = Caller("list_orders.<locals>.<listcomp>", "/srv/shop/pages.py", 41)
+    findings = (
+        finding("join_or_selectinload", 4.5, loop),
+        finding("n_plus_one", 4.5, loop, advice="Load Order.items eagerly for the loop: 1 query, not 20"),
+        finding("n_plus_one", 0.5, None, advice="Fetch order_items by one WHERE … IN: 1 query, not 20"),
+        finding("checkout_wait", 1.5, None, fingerprint="", summary="pool db:5432/shop", advice="Enlarge pool shop"),
+    )
+    return replace(web(pid), findings=findings)
+
+
 def idle() -> Snapshot:
     return Snapshot(13, 990.0, 1020.0, (), {"db:5432/shop": PoolTotals(5)}, {}, {})
 
@@ -125,12 +156,13 @@ def test_processes_are_added_up() -> None:
 
 
 def test_the_order_of_snapshots_does_not_matter() -> None:
-    reports = [report.merge(order) for order in permutations([web(), worker(), idle()])]
+    reports = [report.merge(order) for order in permutations([web(), worker(), idle(), with_findings(14)])]
     assert all(one == reports[0] for one in reports)
 
 
 def test_a_snapshot_survives_its_file() -> None:
-    assert from_json(json.loads(json.dumps(to_json(web())))) == web()
+    for snapshot in (web(), replace(with_findings(), unjudged=3)):
+        assert from_json(json.loads(json.dumps(to_json(snapshot)))) == snapshot
 
 
 @pytest.mark.parametrize("data", [None, [], {}, {"format": 99}, {"format": 1, "pid": 1}])
@@ -179,6 +211,42 @@ def test_the_report_at_80_columns() -> None:
         "",
         "Faults of dbvitals itself, please report them: pool.connect 2×",
     ]
+
+
+def test_findings_come_first_with_advice_and_caller_and_a_loop_is_told_of_once() -> None:
+    assert rendered(report.merge([with_findings(11), with_findings(12)]))[1:12] == [
+        "",
+        "Findings by time wasted                                    times queries  wasted",
+        "N+1: SELECT order_items                                      120   2,400  9.00 s",
+        "  shop/pages.py:41 (list_orders)",
+        "  Add selectinload(Order.items) to the query for Order: 1 query, not 20",
+        "Waits for: pool db:5432/shop                                 120   2,400  3.00 s",
+        "  Enlarge pool shop",
+        "N+1: SELECT order_items                                      120   2,400  1.00 s",
+        "  Fetch order_items by one WHERE … IN: 1 query, not 20",
+        "",
+        "Queries by total time          calls   total    mean     p95 share   rows errors",
+    ]
+    wide = rendered(report.merge([with_findings()]), width=160)
+    assert wide[2].endswith("wasted  called from")
+    assert wide[3].endswith("s  shop/pages.py:41 (list_orders)")
+    assert wide[4] == "  Add selectinload(Order.items) to the query for Order: 1 query, not 20"
+
+
+@pytest.mark.parametrize("rule", [rule.__name__ for rule in RULES])
+def test_each_rule_has_a_word_in_the_report(rule: str) -> None:
+    snapshot = replace(web(), findings=(finding(rule, 1.0),))
+    assert any(line.endswith("1.00 s") and "SELECT order_items" in line for line in rendered(report.merge([snapshot])))
+
+
+def test_of_many_findings_the_report_says_how_many_there_are() -> None:
+    some = tuple(finding("duplicate", 1.0, fingerprint=f"f{number}") for number in range(11))
+    assert "… and 3 more" in rendered(report.merge([replace(web(), findings=some)]))
+
+
+def test_spans_that_nobody_looked_at_are_told_of() -> None:
+    lines = rendered(report.merge([replace(web(), unjudged=1200), replace(worker(), unjudged=3)]))
+    assert lines[-1] == "1,203 spans came too fast to be looked at for findings."
 
 
 def test_where_there_is_room_callers_stand_beside_the_numbers() -> None:
@@ -276,7 +344,7 @@ def test_the_json_holds_the_same_under_stable_keys(tmp_path: Path) -> None:
     data = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert list(data) == [
         "format", "started", "until", "duration", "processes", "watched", "totals", "queries", "pools", "caches",
-        "errors", "faults", "killed", "unreadable",
+        "errors", "findings", "unjudged", "faults", "killed", "unreadable",
     ]  # fmt: skip
     assert data["format"] == 1
     assert data["totals"] == {"calls": 1321, "seconds": pytest.approx(5.5533), "rows": 5170, "errors": 12}
@@ -311,6 +379,26 @@ def test_the_json_holds_the_same_under_stable_keys(tmp_path: Path) -> None:
         "type": "23505", "calls": 2, "queries": 1, "summary": "INSERT orders",
         "caller": {"function": "Shop.place_order", "file": "/srv/shop/pages.py", "line": 88},
     }  # fmt: skip
+
+
+def test_findings_in_the_json_have_stable_keys_and_seconds() -> None:
+    data = report.json.to_json(report.merge([with_findings(), with_findings(12)]))
+    assert [one["rule"] for one in data["findings"]] == [
+        "join_or_selectinload", "n_plus_one", "checkout_wait", "n_plus_one",
+    ]  # fmt: skip
+    assert data["findings"][0] == {
+        "rule": "join_or_selectinload",
+        "advice": "Add selectinload(Order.items) to the query for Order: 1 query, not 20",
+        "namespace": "shop|public",
+        "fingerprint": "a",
+        "summary": "SELECT order_items",
+        "caller": {"function": "list_orders.<locals>.<listcomp>", "file": "/srv/shop/pages.py", "line": 41},
+        "occurrences": 120,
+        "queries": 2400,
+        "wasted": pytest.approx(9.0),
+        "example": {"trace": "4bf9", "queries": 20, "rows": 60, "wasted": pytest.approx(0.075)},
+    }
+    assert data["unjudged"] == 0
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,16 @@ from dbvitals import Config, ConfigError
 
 
 def test_every_field_can_be_set_by_its_variable() -> None:
-    examples = {bool: "false", int: "77", tuple: "team=shop,tier=web", str: None}
+    examples = {bool: "false", int: "77", float: "0.7", tuple: "team=3,tier=4", str: None}
     environ = {}
     for item in fields(Config):
         text = examples[type(item.default)]
-        environ[f"DBVITALS_{item.name.upper()}"] = text or item.metadata["choices"][-1]
+        environ[f"DBVITALS_{item.name.upper()}"] = text or (item.metadata["choices"] or ("some text",))[-1]
     config = Config.from_environment(environ)
     for item in fields(Config):
-        expected = {bool: False, int: 77, tuple: (("team", "shop"), ("tier", "web"))}.get(type(item.default))
-        assert getattr(config, item.name) == (item.metadata["choices"][-1] if expected is None else expected)
+        values = {bool: False, int: 77, float: 0.7, tuple: (("team", "3"), ("tier", "4"))}
+        expected = values.get(type(item.default), (item.metadata["choices"] or ("some text",))[-1])
+        assert getattr(config, item.name) == expected
 
 
 def test_variables_that_are_unset_or_empty_leave_the_defaults() -> None:

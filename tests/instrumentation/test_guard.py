@@ -70,7 +70,7 @@ SITES: dict[str, tuple[Any, str]] = {
     "telemetry.flush": (histogram.BufferedHistograms, "flush"),
     "telemetry.source": (pool.Pool, "counts"),
 }
-ELSEWHERE = {"redis": "test_redis_client.py"}
+ELSEWHERE = {"redis": "test_redis_client.py", "orm": "test_orm.py"}
 """Prefixes of sites whose faults are injected by another file's tests."""
 
 

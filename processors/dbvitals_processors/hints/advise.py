@@ -11,6 +11,7 @@ from dbvitals_processors.hints.audit import audit
 from dbvitals_processors.hints.binds import constants, split
 from dbvitals_processors.hints.checks import checks_of
 from dbvitals_processors.hints.costs import NONE, Configuration, Costs, Studied
+from dbvitals_processors.hints.dialects import dormant
 from dbvitals_processors.hints.explain.size import build_seconds
 from dbvitals_processors.hints.model import (
     Advice,
@@ -192,6 +193,9 @@ def _notes(candidate: Candidate, catalogue: Catalogue) -> tuple[str, ...]:
         notes.append(f"run ANALYZE {candidate.table.name} after building it: expressions have no statistics before")
     if candidate.where:
         notes.append("serves only queries whose condition implies its WHERE")
+    sleeping = dormant(candidate, catalogue)
+    if sleeping is not None:
+        notes.append(sleeping)
     return tuple(notes)
 
 

@@ -90,19 +90,16 @@ def invalid(table: Table, case: Case) -> Iterator[Remark]:
     for index in table.indexes:
         if index.valid:
             continue
-        if table.kind == "partitioned":
-            advice = (
-                "Attach an index of each partition to it, no query uses it until then: ALTER INDEX … ATTACH PARTITION …"
-            )
+        drop, building = _drop(index, table, case), "unless one is running"
+        if case.catalogue.system != "postgresql":
+            advice = f"Drop it or make it visible: no query uses it, and writes pay for it: {drop}"
+        elif table.kind == "partitioned":
+            advice = "Attach the partitions' indexes to it, no query uses it before: ALTER INDEX … ATTACH PARTITION …"
         elif _REBUILT.search(index.name):
-            advice = (
-                f"Drop what a failed REINDEX CONCURRENTLY has left, unless one is running: {_drop(index, table, case)}"
-            )
+            advice = f"Drop what a failed REINDEX CONCURRENTLY has left, {building}: {drop}"
         else:
-            advice = (
-                "Rebuild what a failed CREATE INDEX CONCURRENTLY has left, unless one is running: "
-                f"REINDEX INDEX CONCURRENTLY {_name(index, table)}"
-            )
+            rebuild = f"REINDEX INDEX CONCURRENTLY {_name(index, table)}"
+            advice = f"Rebuild what a failed CREATE INDEX CONCURRENTLY has left, {building}: {rebuild}"
         yield Remark("invalid index", _subject(index, table), advice)
 
 
@@ -131,7 +128,7 @@ def duplicate(table: Table, case: Case) -> Iterator[Remark]:
         if index.constraint:
             advice = f"Drop one of two constraints, this or {_name(twin, table)}: their indexes are the same"
         else:
-            advice = f"Drop one of two that are the same, {_name(twin, table)} stays: {_drop(index, table, case)}"
+            advice = f"Drop it, {_name(twin, table)} is the same: {_drop(index, table, case)}"
         yield Remark("duplicate index", _subject(index, table), advice)
 
 

@@ -79,7 +79,10 @@ def _alike(keys: tuple[Key, ...], others: tuple[Key, ...]) -> bool:
 
 def _directed(key: Key, *, turned: bool = False) -> tuple[str, str, bool, bool]:
     nulls_first = key.descending if key.nulls_first is None else key.nulls_first
-    return key.column or key.sql, key.opclass, key.descending != turned, nulls_first != turned
+    whole = (
+        key.column if key.column is not None and not key.sql.endswith(")") else key.sql
+    )  # MySQL: the first characters
+    return whole, key.opclass, key.descending != turned, nulls_first != turned
 
 
 def _bare(where: str) -> str:

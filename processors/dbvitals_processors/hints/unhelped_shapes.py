@@ -50,7 +50,8 @@ def ors(question: Asked) -> Found:
 
 
 def _bind_is_null(node: exp.Expression) -> bool:
-    inner = node.this if isinstance(node, exp.Is) and isinstance(node.expression, exp.Null) else None
+    null = isinstance(node, exp.Is) and isinstance(node.expression, exp.Null) and not node.args.get("negate")
+    inner = node.this if null else None
     while isinstance(inner, exp.Cast | exp.Paren):
         inner = inner.this
     return isinstance(inner, exp.Placeholder)
@@ -151,7 +152,9 @@ def everything(question: Asked) -> Found:
         advice = f"Keep the result (a materialised view, a summary table): it reads all {rows(table.rows)}"
     else:
         advice = f"Take it in pages by key, or no more than is needed: it reads all {rows(table.rows)}"
-    yield "whole table", f"{advice} of {table.name.name}, {question.query.calls:,.0f} times an hour"
+    calls = question.query.calls
+    often = f"{calls:,.0f} times an hour" if calls >= 1.5 else "once an hour" if calls >= 0.5 else "now and then"
+    yield "whole table", f"{advice} of {table.name.name}, {often}"
 
 
 def _counts(tree: exp.Expression) -> bool:

@@ -19,6 +19,8 @@ from dbvitals_processors.hints.model import Advice, Hint, Key, Served
 
 MOST_PLANS = 5
 
+_STATEMENT = re.compile(r": ((?:ALTER|ANALYZE|CREATE|DROP|REINDEX|SELECT) .*)$")
+
 
 def as_sql(advice: Advice) -> str:
     """The DDL alone, one statement a line, most valuable first; a comment where there is none."""
@@ -54,7 +56,7 @@ def _markdown(advice: Advice) -> Iterator[str]:
         yield from ("", *(f"*{word}*: {meaning}." for word, meaning in meanings(advice)))
     if advice.remarks:
         yield from ("", "### Beside indexes", "")
-        yield from (f"- **{_plain(r.kind)}** {_code(r.subject)}: {_plain(r.advice)}" for r in advice.remarks)
+        yield from (f"- **{_plain(r.kind)}** {_code(r.subject)}: {_with_code(r.advice)}" for r in advice.remarks)
     if advice.refusals:
         yield from ("", "<details>", f"<summary>Refused: {len(advice.refusals)}</summary>", "")
         yield from (f"- {_code(r.what)}: {_plain(r.reason)}" for r in ordered(advice.refusals))
@@ -91,9 +93,15 @@ def _code(text: str) -> str:
     return f"`` {flat} ``" if "`" in flat else f"`{flat}`"
 
 
+def _with_code(advice: str) -> str:
+    """An advice with the statement that it ends with, if it does, as code."""
+    before, statement, _ = _STATEMENT.split(advice, maxsplit=1) if _STATEMENT.search(advice) else (advice, "", "")
+    return f"{_plain(before)}: {_code(statement)}" if statement else _plain(before)
+
+
 def _plain(text: str) -> str:
-    """Text without what Markdown or HTML would take for its own."""
-    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", " ".join(text.split())).replace("<", "&lt;")
+    """Text without what Markdown or HTML would take for its own; underscores within words are safe."""
+    return re.sub(r"([\\`*\[\]])", r"\\\1", " ".join(text.split())).replace("<", "&lt;")
 
 
 # --- JSON ----------------------------------------------------------------------------------------------------------

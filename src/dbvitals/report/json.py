@@ -15,6 +15,16 @@ Keys are stable: within a ``format``, none is renamed, removed or given another 
                               created, wait_seconds {total, p95, max}
     caches[]                  name, tier, requests, hits, misses, bypasses, errors, hit_ratio (null: no hits or misses)
     errors[]                  type, calls, queries (how many had it), summary, caller (of the one that had it most)
+    findings[]                what a change would save, the worst first
+        rule                  n_plus_one, join_or_selectinload (of which n_plus_one has the same loops), duplicate,
+                              too_many_rows, idle_in_transaction, checkout_wait
+        advice                what to do, in one line
+        namespace, fingerprint, summary     the query; checkout_wait: the pool's name, "", and "pool" with its name
+        caller                as above
+        occurrences, queries  how often it was found, and the queries in it
+        wasted                seconds
+        example {trace, queries, rows, wasted}      the worst: its trace's id, numbers, seconds
+    unjudged                  spans that came too fast to be looked at for findings
     faults                    {site: count} of dbvitals itself
     killed                    processes that were killed; up to a second of what each did may be missing
     unreadable                snapshots that could not be read
@@ -27,6 +37,7 @@ from pathlib import Path
 from typing import Any
 
 from dbvitals.report.model import Cache, Error, Pool, Query, Report
+from dbvitals_processors.findings import Finding
 from dbvitals_processors.query_span import Caller
 
 FORMAT = 1
@@ -46,6 +57,8 @@ def to_json(report: Report) -> dict[str, Any]:
         "pools": [_pool(pool) for pool in report.pools],
         "caches": [_cache(cache) for cache in report.caches],
         "errors": [_error(error) for error in report.errors],
+        "findings": [_finding(finding) for finding in report.findings],
+        "unjudged": report.unjudged,
         "faults": dict(report.faults),
         "killed": report.killed,
         "unreadable": report.unreadable,
@@ -119,6 +132,27 @@ def _error(error: Error) -> dict[str, Any]:
         "queries": error.queries,
         "summary": error.summary,
         "caller": _caller(error.caller),
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    example = finding.example
+    return {
+        "rule": finding.rule,
+        "advice": finding.advice,
+        "namespace": finding.namespace,
+        "fingerprint": finding.fingerprint,
+        "summary": finding.summary,
+        "caller": _caller(finding.caller),
+        "occurrences": finding.occurrences,
+        "queries": finding.queries,
+        "wasted": finding.wasted,
+        "example": {
+            "trace": example.trace,
+            "queries": example.queries,
+            "rows": example.rows,
+            "wasted": example.nanoseconds * 1e-9,
+        },
     }
 
 

@@ -9,6 +9,7 @@ from functools import reduce
 from operator import add
 
 from dbvitals.snapshot import CacheTotals, PoolTotals, Snapshot
+from dbvitals_processors.findings import Finding, merged
 from dbvitals_processors.query_span import Caller
 from dbvitals_processors.workload import QueryTotals, Workload
 
@@ -103,7 +104,9 @@ class Report:
         processes: those in which something was seen.
         watched: all that were recorded.
         calls, total, rows, failed: of all queries; ``total`` in seconds.
+        findings: what a change to the application would save; the one that wasted most is first.
         faults: of dbvitals itself, by site.
+        unjudged: spans in which nothing was looked for.
         killed: processes of which the end was not seen.
         unreadable: snapshots that could not be read.
     """
@@ -123,6 +126,8 @@ class Report:
     faults: Mapping[str, int]
     killed: int = 0
     unreadable: int = 0
+    findings: tuple[Finding, ...] = ()
+    unjudged: int = 0
 
     @property
     def duration(self) -> float:
@@ -160,6 +165,8 @@ def merge(snapshots: Iterable[Snapshot], *, killed: int = 0, unreadable: int = 0
         faults=dict(sum((Counter(snapshot.faults) for snapshot in found), Counter())),
         killed=killed,
         unreadable=unreadable,
+        findings=merged(snapshot.findings for snapshot in found),
+        unjudged=sum(snapshot.unjudged for snapshot in found),
     )
 
 

@@ -4,43 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from rich.console import Console
 from rich.text import Text
 
 from dbvitals.report.model import Error, Pool, Query, Report
+from dbvitals.report.table import WIDE, Cell, Column, Row, table
 from dbvitals.report.units import count, percent, seconds, things
+from dbvitals_processors.findings import Finding
 from dbvitals_processors.query_span import Caller
 
 MOST_QUERIES = 12
 MOST_OTHERS = 8
+MOST_FINDINGS = 8
 NARROWEST = 80
-WIDE = 120  # from here on, callers have a column of their own
 
+_KINDS = {
+    "n_plus_one": "N+1",
+    "join_or_selectinload": "N+1",
+    "duplicate": "Asked twice",
+    "too_many_rows": "Too many rows",
+    "idle_in_transaction": "Idle in transaction",
+    "checkout_wait": "Waits for",
+}
 _ASCII = str.maketrans({"µ": "u", "·": "-", "…": "~", "–": "-", "×": "x"})
-
-
-class Column(NamedTuple):
-    """A right-aligned column of numbers."""
-
-    title: str
-    width: int
-
-
-class Cell(NamedTuple):
-    """What stands in it, and whether it calls for a look."""
-
-    text: str
-    style: str = "default"
-
-
-class Row(NamedTuple):
-    """A row of a table: what it is about, its numbers, and remarks that stand below or beside it."""
-
-    name: str
-    cells: Sequence[Cell]
-    remarks: Sequence[str] = ()
 
 
 _QUERY_COLUMNS = (
@@ -67,6 +54,7 @@ _CACHE_COLUMNS = (
     Column("errors", 7),
     Column("hit ratio", 10),
 )
+_FINDING_COLUMNS = (Column("times", 6), Column("queries", 8), Column("wasted", 8))
 _ERROR_COLUMNS = (Column("calls", 7),)
 
 
@@ -81,12 +69,14 @@ def render(report: Report, console: Console) -> None:
 
 def _lines(report: Report, width: int) -> Iterable[Text]:
     yield Text(_nothing(report)) if report.empty else _header(report)
+    if report.findings:
+        yield from _findings(report.findings, width)
     if report.queries:
         yield from _queries(report.queries, width)
     if report.pools:
         yield from _pools(report.pools, width)
     if report.caches:
-        yield from _table(
+        yield from table(
             "Caches",
             _CACHE_COLUMNS,
             [
@@ -110,6 +100,8 @@ def _lines(report: Report, width: int) -> Iterable[Text]:
     if report.faults:
         sites = ", ".join(f"{site} {number}×" for site, number in sorted(report.faults.items()))
         yield Text.assemble("\n", ("Faults of dbvitals itself, please report them: ", "bold red"), sites)
+    if report.unjudged:
+        yield Text(f"\n{things(report.unjudged, 'span')} came too fast to be looked at for findings.", "dim")
     if report.killed:
         were = f"{things(report.killed, 'process was', 'processes were')} killed"
         did = "it" if report.killed == 1 else "they"
@@ -140,6 +132,18 @@ def _nothing(report: Report) -> str:
     )
 
 
+def _findings(findings: Sequence[Finding], width: int) -> Iterable[Text]:
+    told_better = {finding.key[1:] for finding in findings if finding.rule == "join_or_selectinload"}
+    found = [one for one in findings if one.rule != "n_plus_one" or one.key[1:] not in told_better]
+    rows = []
+    for finding in found[:MOST_FINDINGS]:
+        cells = (Cell(count(finding.occurrences)), Cell(count(finding.queries)), Cell(seconds(finding.wasted), "bold"))
+        place = [_place(finding.caller)] if finding.caller else [""] if width >= WIDE else []
+        rows.append(Row(f"{_KINDS[finding.rule]}: {finding.summary}", cells, [*place, finding.advice]))
+    yield from table("Findings by time wasted", _FINDING_COLUMNS, rows, width, beside="called from")
+    yield from _more(found, MOST_FINDINGS)
+
+
 def _queries(queries: Sequence[Query], width: int) -> Iterable[Text]:
     shown = queries[:MOST_QUERIES]
     summaries = Counter(query.summary for query in shown)
@@ -158,7 +162,7 @@ def _queries(queries: Sequence[Query], width: int) -> Iterable[Text]:
         if summaries[query.summary] > 1 and query.text:  # the summary alone does not tell them apart
             notes.append(_essence(query.text))
         rows.append(Row(query.summary, cells, notes))
-    yield from _table("Queries by total time", _QUERY_COLUMNS, rows, width, beside="called from")
+    yield from table("Queries by total time", _QUERY_COLUMNS, rows, width, beside="called from")
     rest = queries[MOST_QUERIES:]
     if rest:
         total = sum(query.total for query in rest)
@@ -183,7 +187,7 @@ def _pools(pools: Sequence[Pool], width: int) -> Iterable[Text]:
             more.append(f"{count(pool.invalidations)} invalidated")
         more.append(f"longest wait {seconds(pool.longest_wait)}")
         rows.append(Row(name, cells, [", ".join(more)]))
-    yield from _table("Connection pools", _POOL_COLUMNS, rows, width)
+    yield from table("Connection pools", _POOL_COLUMNS, rows, width)
     yield from _more(pools)
 
 
@@ -193,38 +197,14 @@ def _errors(errors: Sequence[Error], width: int) -> Iterable[Text]:
         others = f" and {things(error.queries - 1, 'other')}" if error.queries > 1 else ""
         place = f", {_place(error.caller)}" if error.caller else ""
         rows.append(Row(error.type, (_alarm(error.calls),), [f"{error.summary}{others}{place}"]))
-    yield from _table("Errors by type", _ERROR_COLUMNS, rows, width)
+    yield from table("Errors by type", _ERROR_COLUMNS, rows, width)
     yield from _more(errors)
 
 
-def _more(everything: Sequence[object]) -> Iterable[Text]:
-    rest = len(everything) - MOST_OTHERS
+def _more(everything: Sequence[object], most: int = MOST_OTHERS) -> Iterable[Text]:
+    rest = len(everything) - most
     if rest > 0:
         yield Text(f"… and {count(rest)} more", "dim")
-
-
-def _table(
-    title: str, columns: Sequence[Column], rows: Iterable[Row], width: int, *, beside: str = ""
-) -> Iterable[Text]:
-    """A title line, then each row; a title for the first remark puts it beside the numbers where there is room."""
-    numbers = sum(column.width for column in columns)
-    aside = min(60, width - numbers - 40) if beside and width >= WIDE else 0
-    room = min(width - numbers - aside, 60)
-    head = "".join(f"{column.title:>{column.width}}" for column in columns)
-    yield Text()
-    yield Text.assemble(
-        (f"{_cut(title, room):<{room}}", "bold"), (f"{head}  {beside if aside else ''}".rstrip(), "dim")
-    )
-    for row in rows:
-        line = Text.assemble((f"{_cut(row.name, room - 1):<{room}}", "cyan"))
-        for column, cell in zip(columns, row.cells, strict=True):
-            line.append(f"{cell.text:>{column.width}}", cell.style)
-        remarks = list(row.remarks)
-        if aside and remarks:
-            line.append(f"  {_cut(remarks.pop(0), aside - 2)}", "dim")
-        yield line
-        for remark in remarks:
-            yield Text(f"  {_cut(remark, width - 2)}", "dim")
 
 
 def _alarm(number: int) -> Cell:
@@ -247,7 +227,3 @@ def _essence(text: str) -> str:
     flat = " ".join(text.split())
     at = flat.upper().find(" FROM ")
     return f"… {flat[at + 1 :]}" if flat[:6].upper() == "SELECT" and at > 0 else flat
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"

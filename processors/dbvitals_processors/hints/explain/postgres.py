@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from dbvitals_processors.hints.binds import Bound, split
-from dbvitals_processors.hints.explain import expressions, inverted, pg_plan, pg_values, size
+from dbvitals_processors.hints.explain import expressions, inverted, pg_heuristic, pg_plan, pg_values, size
 from dbvitals_processors.hints.explain.pg_catalogue import read_catalogue
 from dbvitals_processors.hints.model import (
     AdvisorError,
@@ -227,8 +227,21 @@ class PostgresPlanner:
     def _hypothetically(self, query: WorkloadQuery, indexes: Configuration) -> _Planned:
         known = self._planned.get((query.id, indexes))
         if known is None:
-            known = self._planned[query.id, indexes] = self._plan(query, indexes)
+            ask = self._plan if self.hypothetical or not indexes else self._heuristically
+            known = self._planned[query.id, indexes] = ask(query, indexes)
         return known
+
+    def _heuristically(self, query: WorkloadQuery, indexes: Configuration) -> _Planned:
+        """Without HypoPG: today's plans, with what the indexes would change worked into them."""
+        base = self._hypothetically(query, frozenset())
+        accesses = pg_heuristic.accesses_of(query, self._catalogue)
+        plans = tuple(
+            pg_heuristic.replanned(plan, indexes, self._catalogue, accesses, self._rows) for plan in base.plans
+        )
+        cost = sum(plan["Total Cost"] * weight for plan, weight in zip(plans, base.weights, strict=True))
+        names = {name for plan in plans for name in pg_plan.index_names(plan)}
+        used = frozenset(one for one in indexes if one.name in names)
+        return _Planned(cost, used, pg_plan.as_text(plans[0], {}), "heuristic", plans, base.weights)
 
     def _plan(self, query: WorkloadQuery, indexes: Configuration) -> _Planned:
         prepared = self._prepared.get(query.id)
@@ -245,7 +258,8 @@ class PostgresPlanner:
         self._thin(query.id, prepared, costs)
         cost = sum(cost * weight for cost, weight in zip(costs, weights, strict=True))
         names_by_oid = {oid: one.name for oid, one in by_oid.items()}
-        keep = tuple(pg_plan.renamed(plan, names_by_oid) for plan in plans) if _is_special(plans) else ()
+        wanted = not self.hypothetical or _is_special(plans)
+        keep = tuple(pg_plan.renamed(plan, names_by_oid) for plan in plans) if wanted else ()
         return _Planned(cost, frozenset(used), text, "hypothetical", keep, weights if keep else ())
 
     def _rows(self, source: str) -> float:

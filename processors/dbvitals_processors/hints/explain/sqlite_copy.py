@@ -114,10 +114,9 @@ class Copy:
     # --- making it -----------------------------------------------------------------------------------------------
 
     def _copy_schema(self, original: Any) -> None:
-        order = "CASE type WHEN 'table' THEN 0 WHEN 'index' THEN 1 ELSE 2 END, rowid"
         for (sql,) in original.execute(
-            "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND type <> 'trigger' AND substr(name, 1, 7) <> 'sqlite_' "
-            f"ORDER BY {order}"
+            "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND type <> 'trigger' AND substr(name, 1, 7) "
+            "<> 'sqlite_' ORDER BY CASE type WHEN 'table' THEN 0 WHEN 'index' THEN 1 ELSE 2 END, rowid"
         ).fetchall():
             with suppress(Unplannable):  # shadow tables are there once their virtual table is
                 self.run(sql)
