@@ -26,10 +26,11 @@ from dbvitals_processors.hints.model import (
     WorkloadQuery,
 )
 from dbvitals_processors.hints.reading import Reading
-from dbvitals_processors.hints.select import Rules, Selection, select
+from dbvitals_processors.hints.select import Selection, select
 from dbvitals_processors.hints.study import study
 from dbvitals_processors.hints.unhelped import unhelped
 from dbvitals_processors.hints.upkeep import upkeep, writes_of
+from dbvitals_processors.hints.worth import Rules
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ def _without(one: Studied, ids: frozenset[str]) -> Studied:
     if not ids or not any(candidate.id in ids for candidate in one.promising):
         return one
     kept = frozenset(candidate for candidate in one.promising if candidate.id not in ids)
-    return replace(one, promising=kept, packages=tuple(p for p in one.packages if p <= kept))
+    reach = {candidate: saved for candidate, saved in one.reach.items() if candidate in kept}
+    return replace(one, promising=kept, packages=tuple(p for p in one.packages if p <= kept), reach=reach)
 
 
 def _hints(
@@ -139,16 +141,13 @@ def _hints(
     price: Callable[[Configuration], float],
 ) -> list[Hint]:
     total = costs.total(NONE) or 1.0
-    model = impact.calibrate(
-        [
-            impact.Point(one.before, one.query.seconds / one.query.calls)
-            for one in costs.queries
-            if one.query.seconds and one.query.calls and one.before > 0
-        ]
-    )
+    found = {candidate: _served(costs, candidate, selection.chosen) for candidate in selection.gains}
+    paid = {candidate: price(frozenset({candidate})) for candidate in selection.gains}
+    model = impact.learn(((one.query, one.before) for one in costs.queries), catalogue.system)
+    priced = model.priced(found, paid)
     hints = []
     for candidate, gain in selection.gains.items():
-        served = _served(costs, candidate, selection.chosen)
+        served, saving = priced[candidate]
         table = catalogue.tables[candidate.table]
         taken = size(candidate)
         weakest = {costs.estimate(one, selection.chosen).verification for one in costs.concerned(candidate)}
@@ -161,13 +160,13 @@ def _hints(
             Hint(
                 candidate,
                 candidate.ddl(concurrently=catalogue.system == "postgresql", system=catalogue.system),
-                tuple(served),
+                served,
                 taken,
                 build_seconds(taken, table.rows),
-                price(frozenset({candidate})),
+                paid[candidate],
                 gain,
                 gain / total,
-                model.saving(served),
+                saving,
                 verification,
                 _notes(candidate, catalogue),
             )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import permutations
 
 from dbvitals_processors.hints.dialects import fitted
-from dbvitals_processors.hints.model import Candidate, Catalogue, Column, Key, Method
+from dbvitals_processors.hints.model import Candidate, Catalogue, Column, Key, Method, Table
 from dbvitals_processors.hints.reading import Access, Order, Predicate, Term
 
 LEAST_PAGES_OF_BRIN = 2_000
@@ -46,17 +46,23 @@ def candidates(access: Access, catalogue: Catalogue) -> tuple[Candidate, ...]:
 
 
 def existing_like(candidate: Candidate, access: Access) -> str | None:
-    """The existing index that does what a candidate would: same method, its keys at the front, no other predicate."""
+    """The existing index that does what a candidate would: its keys in front, all that it includes, no predicate."""
     if _one_row(candidate, access):
         return "a unique one"
+    return existing_like_keys(candidate, access.table, covering=True)
+
+
+def existing_like_keys(candidate: Candidate, table: Table, *, covering: bool = False) -> str | None:
+    """The existing index that begins with a candidate's keys; with ``covering`` it must have its other columns, too."""
     keys = candidate.stands_for + candidate.keys if candidate.where else candidate.keys
-    for index in access.table.indexes:
+    for index in table.indexes:
         if not index.valid or index.method != candidate.method or index.where not in ("", candidate.where):
             continue
         wanted = candidate.keys if index.where else keys  # a full index that begins with the constant does as well
         ours = [(key.column or key.sql, key.opclass, key.descending) for key in wanted]
         theirs = [(key.column or key.sql, key.opclass, key.descending) for key in index.keys]
-        if theirs[: len(ours)] == ours:  # to include more columns would be a second index for the same search
+        held = {*index.include, *(key.column for key in index.keys)}
+        if theirs[: len(ours)] == ours and (not covering or held.issuperset(candidate.include)):
             return index.name
     return None
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from dbvitals_processors.hints.model import Candidate, Estimate, Planner, TableName, WorkloadQuery
@@ -23,6 +23,7 @@ class Studied:
         packages: what it chose each time, together.
         before: cost without any.
         best: cost with all of them.
+        reach: of each promising one, what the set that it was chosen in saves.
     """
 
     query: WorkloadQuery
@@ -32,6 +33,7 @@ class Studied:
     packages: tuple[Configuration, ...] = ()
     before: float = 0.0
     best: float = 0.0
+    reach: Mapping[Candidate, float] = field(default_factory=dict)
 
     @cached_property
     def tables(self) -> frozenset[TableName]:

@@ -28,6 +28,7 @@ def study(query: WorkloadQuery, reading: Reading, planner: Planner, catalogue: C
         for candidate in candidates(access, catalogue)
     )
     left, packages, best = possible, [], before
+    reach: dict[Candidate, float] = {}
     for number in range(ROUNDS if possible else 0):
         found = planner.estimate(query, left)
         if not found.used or before - found.cost < LEAST_GAIN * before:
@@ -37,9 +38,10 @@ def study(query: WorkloadQuery, reading: Reading, planner: Planner, catalogue: C
         elif before - found.cost < 0.2 * (before - best):
             break
         packages.append(found.used)
+        for variant in (variant for one in found.used for variant in variants(one)):
+            reach[variant] = max(reach.get(variant, 0.0), before - found.cost)
         left = left - found.used
-    promising = frozenset(variant for package in packages for one in package for variant in variants(one))
-    return Studied(query, reading, possible, promising, tuple(dict.fromkeys(packages)), before, best)
+    return Studied(query, reading, possible, frozenset(reach), tuple(dict.fromkeys(packages)), before, best, reach)
 
 
 def variants(candidate: Candidate) -> frozenset[Candidate]:

@@ -43,8 +43,19 @@ def index_bytes(candidate: Candidate, table: Table, selectivity: float = 1.0) ->
         width += column.width if column is not None else 8.0
     distinct = min(rows, distinct)
     each = 8 + -(-width // 8) * 8 + 4
-    data = distinct * each + rows * 6 if not candidate.include and rows / distinct > _POSTING_LIST_ROWS else rows * each
+    shares = not candidate.include and rows / distinct > _POSTING_LIST_ROWS and _may_share(candidate, table)
+    data = distinct * each + rows * 6 if shares else rows * each
     return max(2, int(data / _FILL / PAGE) + 1) * PAGE
+
+
+def _may_share(candidate: Candidate, table: Table) -> bool:
+    """Whether equal keys share a tuple: not where equal values may look different, as 1.0 and 1.00 do."""
+    columns = (table.columns.get(key.column or "") for key in candidate.keys)
+    return not any(one is not None and (one.type.startswith(_UNLIKE) or one.type.endswith("[]")) for one in columns)
+
+
+_UNLIKE = ("numeric", "real", "double", "json", "character(", "bpchar", "int4range", "int8range", "numrange", "tsrange",
+           "tstzrange", "daterange")  # fmt: skip
 
 
 def _inverted_bytes(candidate: Candidate, table: Table, rows: float) -> float:
