@@ -19,10 +19,22 @@ class ConfigError(ValueError):
 
 
 def _setting(
-    default: Any, doc: str, *, choices: tuple[str, ...] = (), at_least: int | None = None, seconds: bool = False
+    default: Any,
+    doc: str,
+    *,
+    choices: tuple[str, ...] = (),
+    at_least: int | None = None,
+    seconds: bool = False,
+    secret: bool = False,
 ) -> Any:
-    """One field; ``seconds``: its value, or the second of each of its pairs, is a positive number of seconds."""
-    return field(default=default, metadata={"doc": doc, "choices": choices, "at_least": at_least, "seconds": seconds})
+    """One field.
+
+    Args:
+        seconds: its value, or the second of each of its pairs, is a positive number of seconds, or the default.
+        secret: it may hold a password.
+    """
+    told = {"doc": doc, "choices": choices, "at_least": at_least, "seconds": seconds}
+    return field(default=default, repr=not secret, metadata=told)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +110,23 @@ class Config:
         "Where the usual durations of queries are kept, so that a new release is compared with the last one: a file, "
         "or the URL of a Redis (`redis://…`).",
     )
+    advise: float = _setting(
+        0.0,
+        "Seconds between two looks for missing indexes, for example `3600`, by a thread of its own in the service; 0: "
+        "none.",
+        seconds=True,
+    )
+    advise_database: str = _setting(
+        "",
+        "Whom that thread asks: a SQLAlchemy URL, best of a user who may only read, or `engine`: the application's own "
+        "URL. Nothing is written there.",
+        secret=True,
+    )
+    hints_file: str = _setting(
+        "",
+        "Where the history of index hints is kept, a JSON file: which are open, which were applied, and what these "
+        "have saved. If not set, it lies beside the baselines, as `….hints.json`.",
+    )
     max_fingerprints: int = _setting(
         200, "How many queries keep metric series of their own; the cheaper rest shares `other`.", at_least=1
     )
@@ -105,7 +134,11 @@ class Config:
 
     def __post_init__(self) -> None:
         for item in fields(self):
-            _check(item.name, getattr(self, item.name), item.metadata)
+            _check(item.name, getattr(self, item.name), item.default, item.metadata)
+        if self.advise and self.advise_database != "engine" and "://" not in self.advise_database:
+            raise ConfigError(  # without its text: it may be a password
+                "advise_database=…: with advise, it must be the URL of a database, or engine for the application's own"
+            )
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Config:
@@ -170,13 +203,13 @@ _PARSERS: dict[type, Callable[[str, str], object]] = {
 }
 
 
-def _check(name: str, value: object, metadata: Mapping[str, Any]) -> None:
+def _check(name: str, value: object, default: object, metadata: Mapping[str, Any]) -> None:
     choices, at_least = metadata["choices"], metadata["at_least"]
     if choices and value not in choices:
         raise ConfigError(f"{name}={value!r}: must be one of {', '.join(choices)}")
     if at_least is not None and (not isinstance(value, int) or isinstance(value, bool) or value < at_least):
         raise ConfigError(f"{name}={value!r}: must be a whole number of at least {at_least}")
-    if metadata["seconds"]:
+    if metadata["seconds"] and value != default:
         for label, number in [(f"{key}=", text) for key, text in value] if isinstance(value, tuple) else [("", value)]:
             if not _is_positive(number):
                 raise ConfigError(f"{name}={label}{number!r}: must be a positive number of seconds")

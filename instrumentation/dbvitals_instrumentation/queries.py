@@ -65,6 +65,8 @@ class QueryWatch:
 
     Args:
         judge: gives whoever judges the calls of a query, by the attributes of its spans.
+        sample: is given fingerprint, parameters and text of each single call that has parameters.
+        met: is told of each engine that comes to be watched.
     """
 
     def __init__(
@@ -73,9 +75,13 @@ class QueryWatch:
         config: Config,
         scope: Scope,
         judge: Callable[[Mapping[str, Any]], See] | None = None,
+        sample: Callable[[str, Any, str], None] | None = None,
+        met: Callable[[Engine], None] | None = None,
     ) -> None:
         self._telemetry = telemetry
         self._judge = judge
+        self._sample = sample
+        self._met = met
         self._settling: set[int] = set()  # threads that tell of results that others have left behind
         self._config = config
         self._scope = scope
@@ -262,6 +268,8 @@ class QueryWatch:
             execution.late[semconv.RELATIONSHIP] = relationship
         if self._config.query_parameters and parameters:
             execution.late.update(_shown(parameters))
+        if self._sample is not None and parameters:
+            self._sample(execution.query.attributes[semconv.FINGERPRINT], parameters, statement)
 
     def _learn(
         self, database: Database, kept: dict[str, Query], statement: str, parameters: Any, context: Any, many: int
@@ -393,6 +401,8 @@ class QueryWatch:
             raw = getattr(connection, "dbapi_connection", None) or getattr(connection, "connection", None) or connection
             database = Database(dialect, endpoint_of(context.engine, raw), self._config, self._budget, self._remember)
             self._databases[key] = database
+            if self._met is not None:
+                self._met(context.engine)
             if self._config.suppress_nested:
                 housekeeping.quieten(dialect)
             return database

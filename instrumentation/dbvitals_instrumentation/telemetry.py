@@ -90,6 +90,11 @@ class Instruments:
         meter.create_observable_gauge(
             semconv.QUERY_INFO, [self._asker(semconv.QUERY_INFO)], semconv.ONE, "The query behind a fingerprint."
         )
+        for name, unit, text in (
+            (semconv.INDEX_HINT_SAVING, semconv.SECONDS_PER_HOUR, "Database time that an index would save in an hour."),
+            (semconv.INDEX_HINT_FIRST_SEEN, semconv.SECONDS, "When an index was first advised, as Unix time."),
+        ):
+            meter.create_observable_gauge(name, [self._asker(name)], unit, text)
         _all_instruments.add(self)
 
     def flush(self) -> None:

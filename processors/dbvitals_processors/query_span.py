@@ -16,6 +16,7 @@ from opentelemetry.trace import StatusCode
 
 from dbvitals_instrumentation import semconv
 from dbvitals_instrumentation.statement import Statement, parse
+from dbvitals_processors.docket import Kept
 
 _SQL_SYSTEMS = frozenset((*semconv.SYSTEMS.values(), semconv.OTHER_SQL))
 _TEXT_IS_STRING = frozenset({"mysql", "mariadb"})  # systems in which "…" is a string
@@ -104,7 +105,39 @@ def read(span: ReadableSpan) -> QuerySpan | None:
     error_type = get(semconv.ERROR_TYPE)
     if error_type is None and span.status.status_code is StatusCode.ERROR:
         error_type = get(semconv.DB_RESPONSE_STATUS_CODE) or semconv.ERROR
-    function = get(semconv.CODE_FUNCTION_NAME)
+    return _query(
+        get,
+        system,
+        span.start_time or 0,
+        span.end_time or 0,
+        error_type,
+        context.trace_id if context is not None else 0,
+        context.span_id if context is not None else 0,
+        parent.span_id if parent is not None else None,
+        get(semconv.PARAMETERS_HASH),
+    )
+
+
+def read_call(kept: Kept, trace_id: int, span_id: int) -> QuerySpan:
+    """The query that a call of our own instrumentation's is, whose span is not known."""
+    attributes, late, start, nanoseconds, parent_id, told = kept
+    get = {**attributes, **late}.get
+    system, error_type = str(get(semconv.DB_SYSTEM_NAME)), get(semconv.ERROR_TYPE)
+    parameters = None if told is None else str(told)
+    return _query(get, system, start, start + nanoseconds, error_type, trace_id, span_id, parent_id, parameters)
+
+
+def _query(
+    get: Any,
+    system: str,
+    start: int,
+    end: int,
+    error_type: str | None,
+    trace_id: int,
+    span_id: int,
+    parent_id: int | None,
+    parameters: str | None,
+) -> QuerySpan:
     return QuerySpan(
         system,
         get(semconv.DB_NAMESPACE, ""),
@@ -113,21 +146,27 @@ def read(span: ReadableSpan) -> QuerySpan | None:
         get(semconv.DB_QUERY_SUMMARY) or get(semconv.DB_OPERATION_NAME) or system,  # a span's name may hold literals
         get(semconv.DB_QUERY_TEXT, ""),
         get(semconv.FINGERPRINT),
-        span.start_time or 0,
-        span.end_time or 0,
+        start,
+        end,
         get(semconv.DB_RESPONSE_RETURNED_ROWS),
         get(semconv.DB_OPERATION_BATCH_SIZE, 1),
         error_type,
         get(semconv.DB_RESPONSE_STATUS_CODE),
         get(semconv.SERVER_ADDRESS),
         get(semconv.SERVER_PORT),
-        function and Caller(function, get(semconv.CODE_FILE_PATH, ""), get(semconv.CODE_LINE_NUMBER, 0)),
-        context.trace_id if context is not None else 0,
-        context.span_id if context is not None else 0,
-        parent.span_id if parent is not None else None,
-        get(semconv.PARAMETERS_HASH),
+        caller_in(get),
+        trace_id,
+        span_id,
+        parent_id,
+        parameters,
         get(semconv.RELATIONSHIP),
     )
+
+
+def caller_in(get: Any) -> Caller | None:
+    """The caller among attributes."""
+    function = get(semconv.CODE_FUNCTION_NAME)
+    return function and Caller(function, get(semconv.CODE_FILE_PATH, ""), get(semconv.CODE_LINE_NUMBER, 0))
 
 
 def normalised(text: str, system: str) -> str:

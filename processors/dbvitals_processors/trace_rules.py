@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
 from opentelemetry.sdk.trace import ReadableSpan
 
-from dbvitals_instrumentation import guard, semconv
+from dbvitals_instrumentation import fork, guard, semconv
 from dbvitals_instrumentation.telemetry import Telemetry
+from dbvitals_processors.docket import Docket, Filed, Kept
 from dbvitals_processors.findings import Finding, Findings
-from dbvitals_processors.query_span import Caller, QuerySpan
+from dbvitals_processors.query_span import Caller, QuerySpan, caller_in, read, read_call
 from dbvitals_processors.rules.checkout_wait import checkout_wait
 from dbvitals_processors.rules.duplicate import duplicate
 from dbvitals_processors.rules.idle_in_transaction import idle_in_transaction
@@ -19,7 +21,7 @@ from dbvitals_processors.rules.join_or_selectinload import join_or_selectinload
 from dbvitals_processors.rules.n_plus_one import n_plus_one
 from dbvitals_processors.rules.rule import Limits, Rule
 from dbvitals_processors.rules.too_many_rows import too_many_rows
-from dbvitals_processors.traces import Trace, Traces
+from dbvitals_processors.traces import Seen, Trace, Traces, below_of, no_query, trace_of
 
 RULES: tuple[Rule, ...] = (
     n_plus_one,
@@ -37,7 +39,9 @@ MOST_SERIES = 200
 
 
 class TraceRules:
-    """What the rules found in this process. Not safe to use from several threads: its owner has one, or a lock.
+    """What the rules found in this process; safe to use from several threads.
+
+    Spans come one by one (:meth:`see`), or are sifted where they end by a docket that it follows.
 
     Args:
         threshold: :attr:`Config.n_plus_one_threshold`.
@@ -54,44 +58,79 @@ class TraceRules:
         rules: tuple[Rule, ...] = RULES,
     ) -> None:
         self._limits = Limits(repeats=threshold, writes=max(threshold, Limits.writes))
-        self._telemetry = telemetry
+        self.telemetry = telemetry
+        self._lock = threading.Lock()
+        fork.renew_lock(self)
+        self._docket: Docket | None = None
         self._rules = rules
         self._traces = Traces(self._judge, clock)
         self._findings = Findings()
         self._callers: dict[tuple[str, str], Caller] = {}
         self._series: set[tuple[str, str]] = set()
 
+    def follow(self, docket: Docket | None) -> None:
+        """Judge what this docket files from now on; ``None``: after what it has kept, nothing."""
+        if docket is None:
+            self.finish()
+        self._docket = docket
+        if docket is not None:
+            docket.keeps = True
+
     def see(self, span: ReadableSpan, query: QuerySpan | None) -> None:
         """Take one finished span, and the ``query`` that it tells of if it is one; never raises."""
         try:
-            if query is not None and query.caller is not None:
-                self._remember(query, query.caller)
-            self._traces.add(span, query)
+            with self._lock:
+                if query is not None and query.caller is not None:
+                    self._remember(query, query.caller)
+                self._traces.add(span, query)
         except Exception as error:
             guard.fault("trace_rules.see", error)
 
     def expire(self) -> None:
-        """Judge traces that are too old by now, where no span comes to remind us; never raises."""
-        self._guarded(self._traces.expire)
+        """Judge traces that are over, or too old by now; never raises."""
+        self._guarded(self._traces.expire, lambda docket: docket.expire())
 
     def finish(self) -> None:
         """Judge all traces as they are: the process ends; never raises."""
-        self._guarded(self._traces.finish)
+        self._guarded(self._traces.finish, lambda docket: docket.finish())
 
     def findings(self) -> list[Finding]:
         """What has been found in traces that are over, the worst first."""
-        return self._findings.findings()
+        with self._lock:
+            return self._findings.findings()
 
     def clear(self) -> None:
         """Forget everything: in a forked child it is the parent's to tell."""
-        self._traces.clear()
-        self._findings.clear()
+        with self._lock:
+            self._traces.clear()
+            self._findings.clear()
+            if self._docket is not None:
+                self._docket.clear()
 
-    def _guarded(self, judge: Callable[[], None]) -> None:
+    def _guarded(self, judge: Callable[[], None], file: Callable[[Docket], None]) -> None:
         try:
-            judge()
+            with self._lock:
+                judge()
+                docket = self._docket
+                if docket is not None:
+                    file(docket)
+                    for filed in docket.filed():
+                        self._try(docket, filed)
         except Exception as error:
             guard.fault("trace_rules.judge", error)
+
+    def _try(self, docket: Docket, filed: Filed) -> None:
+        """Judge what a docket has filed."""
+        trace_id, kept, more, root_span = filed
+        seen = [_seen(trace_id, one, -number) for number, one in enumerate(kept, 1)]
+        root = no_query(root_span) if root_span is not None else None
+        if root_span is not None and root_span.parent is not None and root is not None:
+            below = below_of(root.span_id, seen)
+            docket.put_back(trace_id, [one for one, told in zip(kept, seen, strict=True) if told.span_id not in below])
+            seen = [told for told in seen if told.span_id in below]
+        trace = trace_of(trace_id, seen if root is None else [*seen, root], root, more)
+        if trace.queries or trace.checkouts:
+            self._judge(trace)
 
     def _judge(self, trace: Trace) -> None:
         alone = len(trace.queries) == 1 and trace.root is None and not trace.holds
@@ -115,10 +154,14 @@ class TraceRules:
         """Callers are sampled: where none of the queries has one, the last one that was seen stands in."""
         if finding.caller is not None:
             return finding
-        return replace(finding, caller=self._callers.get((finding.namespace, finding.fingerprint)))
+        key = (finding.namespace, finding.fingerprint)
+        caller = self._callers.get(key)
+        if caller is None and self._docket is not None:
+            caller = caller_in(self._docket.callers.get(key, {}).get)
+        return replace(finding, caller=caller)
 
     def _count(self, finding: Finding) -> None:
-        instruments = self._telemetry.instruments() if self._telemetry is not None else None
+        instruments = self.telemetry.instruments() if self.telemetry is not None else None
         if instruments is None:
             return
         function = finding.caller.function if finding.caller is not None else ""
@@ -134,3 +177,9 @@ class TraceRules:
             semconv.CODE_FUNCTION_NAME: function,
         }
         instruments.n_plus_one.add(1, {name: value for name, value in attributes.items() if value})
+
+
+def _seen(trace_id: int, kept: Kept | ReadableSpan, number: int) -> Seen:
+    if isinstance(kept, tuple):
+        return read_call(kept, trace_id, number)
+    return read(kept) or no_query(kept)

@@ -8,13 +8,14 @@ judged piece by piece, when they are too old or too long. Nothing is kept of a s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from operator import attrgetter
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind
 
+from dbvitals_processors.docket import Mores
 from dbvitals_processors.pool_span import PoolSpan
 from dbvitals_processors.pool_span import read as read_pool_span
 from dbvitals_processors.query_span import QuerySpan
@@ -45,6 +46,7 @@ class Trace:
 
     Attributes:
         root: the local root; ``None`` where it is not known, or is itself a query or a checkout.
+        more: what was only added up of the queries.
     """
 
     trace_id: int
@@ -53,6 +55,7 @@ class Trace:
     checkouts: tuple[PoolSpan, ...] = ()
     holds: tuple[PoolSpan, ...] = ()
     work: tuple[Work, ...] = ()
+    more: Mores = field(default_factory=dict)
 
 
 Seen = QuerySpan | PoolSpan | Work
@@ -87,7 +90,7 @@ class Traces:
         context, parent = span.context, span.parent
         if context is None:
             return
-        seen = query or read_pool_span(span) or _work(span)
+        seen = query or no_query(span)
         now = self._clock()
         is_root = parent is None or parent.is_remote
         kept = self._open.get(context.trace_id)
@@ -138,7 +141,7 @@ class Traces:
 
     def _finish(self, trace_id: int, kept: _Open, root: Seen) -> None:
         """Close what is below ``root``; the process may serve another request of the same trace meanwhile."""
-        below = _below(root.span_id, kept.spans)
+        below = below_of(root.span_id, kept.spans)
         rest = [span for span in kept.spans if span.span_id not in below]
         self._kept -= len(kept.spans) - len(rest)
         mine = [span for span in kept.spans if span.span_id in below]
@@ -148,21 +151,27 @@ class Traces:
         self._close(trace_id, [*mine, root], root)
 
     def _close(self, trace_id: int, spans: list[Seen], root: Seen | None) -> None:
-        ordered = sorted(spans, key=attrgetter("start"))
-        pool_spans = [span for span in ordered if isinstance(span, PoolSpan)]
-        trace = Trace(
-            trace_id,
-            root if isinstance(root, Work) else None,
-            tuple(span for span in ordered if isinstance(span, QuerySpan)),
-            tuple(span for span in pool_spans if not span.held),
-            tuple(span for span in pool_spans if span.held),
-            tuple(span for span in ordered if isinstance(span, Work)),
-        )
+        trace = trace_of(trace_id, spans, root)
         if trace.queries or trace.checkouts:
             self._judge(trace)
 
 
-def _below(root: int, spans: list[Seen]) -> set[int]:
+def trace_of(trace_id: int, spans: Iterable[Seen], root: Seen | None, more: Mores | None = None) -> Trace:
+    """The trace of spans in any order."""
+    ordered = sorted(spans, key=attrgetter("start"))
+    pool_spans = [span for span in ordered if isinstance(span, PoolSpan)]
+    return Trace(
+        trace_id,
+        root if isinstance(root, Work) else None,
+        tuple(span for span in ordered if isinstance(span, QuerySpan)),
+        tuple(span for span in pool_spans if not span.held),
+        tuple(span for span in pool_spans if span.held),
+        tuple(span for span in ordered if isinstance(span, Work)),
+        more or {},
+    )
+
+
+def below_of(root: int, spans: Iterable[Seen]) -> set[int]:
     """The ids of all spans whose parents lead to ``root``; a parent is known as it ends, after its children."""
     parents = {span.span_id: span.parent_id for span in spans}
     below = {root}
@@ -177,8 +186,9 @@ def _below(root: int, spans: list[Seen]) -> set[int]:
     return below
 
 
-def _work(span: ReadableSpan) -> Work:
-    return Work(
+def no_query(span: ReadableSpan) -> PoolSpan | Work:
+    """What a span tells that is not of a query."""
+    return read_pool_span(span) or Work(
         span.name,
         span.start_time or 0,
         span.end_time or 0,

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
+    from dbvitals_processors.hints.sources.parameters import ParameterSamples
+
 _log = logging.getLogger("dbvitals")
 _lock = threading.RLock()
 _watch: Watch | None = None
@@ -37,7 +39,9 @@ _awaited: set[str] = set()  # libraries that have a hook, which stays for the li
 class Watch:
     """Everything that is plugged into this process."""
 
-    def __init__(self, telemetry: Telemetry, config: Config, verdicts: Verdicts | None) -> None:
+    def __init__(
+        self, telemetry: Telemetry, config: Config, verdicts: Verdicts | None, samples: ParameterSamples | None = None
+    ) -> None:
         self.telemetry = telemetry
         self.verdicts = verdicts
         self.config = config
@@ -46,6 +50,7 @@ class Watch:
         self.plugs: list[Any] = []
         self.libraries: set[str] = set()  # whose plugs are in
         self.cache = CacheCounter(telemetry)
+        self.samples = samples
 
     def plug_in(self, library: str, plugs: list[Any]) -> None:
         """Install the plugs of a library, once."""
@@ -97,9 +102,10 @@ def instrument(
     dialect = _dialect_of(engine)
     pool = _pool_of(redis)
     verdicts = Verdicts(config, tracer_provider, meter_provider) if config.slow and _watch is None else None
+    samples = _samples(config) if _watch is None else None
     with _lock:
         if _watch is None:
-            _watch = Watch(Telemetry(tracer_provider, meter_provider), config, verdicts)
+            _watch = Watch(Telemetry(tracer_provider, meter_provider), config, verdicts, samples)
             verdicts = None
         everything = engine is None and redis is None
         if everything or dialect is not None:
@@ -125,6 +131,15 @@ def uninstrument() -> None:
         watch.verdicts.close()  # without our lock: the worker may be importing
 
 
+def _samples(config: Config) -> ParameterSamples | None:
+    """Where samples of parameters are kept, ``None`` where they are not to be: then no query pays for it."""
+    if not config.sample_parameters:
+        return None
+    from dbvitals_processors.hints.sources.parameters import ParameterSamples
+
+    return ParameterSamples(values=True)
+
+
 def record_cache(name: str, result: Result, *, tier: str = "local", number: int = 1) -> None:
     """Count reads of a cache of your own (dogpile.cache, cachetools, a dictionary) as ``dbvitals.cache.requests``.
 
@@ -144,10 +159,26 @@ def _sqlalchemy(watch: Watch) -> list[Any]:
     from dbvitals_instrumentation.queries import QueryWatch
 
     judge = watch.verdicts.judge() if watch.verdicts is not None else None
-    plugs: list[Any] = [QueryWatch(watch.telemetry, watch.config, watch.engines, judge)]
+    sample = watch.samples.add if watch.samples is not None else None
+    advisor = _advisor(watch)
+    met = advisor.met if advisor is not None else None
+    plugs: list[Any] = [QueryWatch(watch.telemetry, watch.config, watch.engines, judge, sample, met)]
+    if advisor is not None:
+        plugs.append(advisor)
     if watch.config.pool:
         plugs.append(PoolWatch(watch.telemetry, watch.config, watch.engines))
     return plugs
+
+
+def _advisor(watch: Watch) -> Any:
+    if not watch.config.advise:
+        return None
+    if watch.verdicts is None:
+        _log.warning("dbvitals: DBVITALS_ADVISE needs DBVITALS_SLOW, which is off: there will be no index hints")
+        return None
+    from dbvitals.advisor import Advisor
+
+    return Advisor(watch.config, watch.telemetry, watch.verdicts.detector.listeners, watch.samples)
 
 
 def _redis(watch: Watch) -> list[Any]:
@@ -208,6 +239,8 @@ def _plug_in(library: str) -> None:
 def _after_fork() -> None:
     global _lock
     _lock = threading.RLock()  # another thread, which the child does not have, may have held it
+    if _watch is not None and _watch.samples is not None:
+        _watch.samples.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -149,7 +149,7 @@ def _hints(
     for candidate, gain in selection.gains.items():
         served, saving = priced[candidate]
         table = catalogue.tables[candidate.table]
-        taken = size(candidate)
+        taken, plain = size(candidate), table.kind != "partitioned"
         weakest = {costs.estimate(one, selection.chosen).verification for one in costs.concerned(candidate)}
         verification = (
             "heuristic"
@@ -159,7 +159,10 @@ def _hints(
         hints.append(
             Hint(
                 candidate,
-                candidate.ddl(concurrently=catalogue.system == "postgresql", system=catalogue.system),
+                candidate.ddl(
+                    concurrently=catalogue.system == "postgresql" and table.kind != "partitioned",
+                    system=catalogue.system,
+                ),
                 served,
                 taken,
                 build_seconds(taken, table.rows),
@@ -190,6 +193,8 @@ def _notes(candidate: Candidate, catalogue: Catalogue) -> tuple[str, ...]:
     notes = []
     if any(key.column is None for key in candidate.keys):
         notes.append(f"run ANALYZE {candidate.table.name} after building it: expressions have no statistics before")
+    if catalogue.tables[candidate.table].kind == "partitioned":
+        notes.append("locks writes while it is built; to avoid that, build it CONCURRENTLY on each partition first")
     if candidate.where:
         notes.append("serves only queries whose condition implies its WHERE")
     sleeping = dormant(candidate, catalogue)

@@ -9,20 +9,33 @@ from typing import Any
 
 from dbvitals_processors.hints.model import Parameters
 
-_TOKEN = re.compile(
-    r"""
-    (?P<skip> [eE]?'(?:[^']|'')*' | "(?:[^"]|"")*" | `[^`]*` | --[^\n]* | /\*.*?\*/
-      | \$(?P<tag>[A-Za-z_]*)\$.*?\$(?P=tag)\$ | :: | := )
-  | %\((?P<pyformat>[^)]+)\)s
-  | (?P<format>%s)
+_BINDS = r"""
+  | %\((?P<pyformat>[^()]{1,200})\)(?-i:s)
+  | (?P<format>%(?-i:s)(?!\w))
   | (?<![:\w]):(?P<named>[A-Za-z_]\w*)
   | (?<![\w$])\$(?P<dollar>[0-9]+)
-  | (?P<question>\?(?![|&]))
+  | \?(?P<numbered>[0-9]+)
+  | (?P<question>\?(?!\|(?!\|)|&|\s*(?:'|\?|array\b)))
   | (?P<escaped>%%)
-    """,
-    re.VERBOSE | re.DOTALL,
+"""
+_STANDARD = re.compile(
+    r"""
+    (?P<skip> (?<!\w)e'(?:[^'\\]|\\.|'')*(?:'|\Z) | '(?:[^']|'')*(?:'|\Z) | "(?:[^"]|"")*(?:"|\Z) | `[^`]*(?:`|\Z)
+      | --[^\n]* | /\*.*?(?:\*/|\Z) | (?<![\w$])\$(?P<tag>[a-z_]*)\$.*?(?:\$(?P=tag)\$|\Z) | :: | := )
+    """
+    + _BINDS,
+    re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
-_BY_NAME_OR_NUMBER = ("pyformat", "format", "named", "dollar")
+"""What is open at its end is skipped to the end of the text: no text is looked through more than once."""
+_MYSQL = re.compile(
+    r"""
+    (?P<skip> '(?:[^'\\]|\\.)*(?:'|\Z) | "(?:[^"\\]|\\.)*(?:"|\Z) | `[^`]*(?:`|\Z)
+      | --[^\n]* | \#[^\n]* | /\*.*?(?:\*/|\Z) | := )
+    """
+    + _BINDS,
+    re.VERBOSE | re.DOTALL | re.IGNORECASE,
+)
+_BY_NAME_OR_NUMBER = ("pyformat", "format", "named", "dollar", "numbered")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +77,17 @@ class Bound:
             return None
 
 
-def split(sql: str) -> Bound:
-    """Find the binds of a text; a ``?`` beside binds of another style is an operator (PostgreSQL's jsonb has one)."""
-    found = [match for match in _TOKEN.finditer(sql) if match.group("skip") is None]
-    others = any(match.lastgroup in _BY_NAME_OR_NUMBER for match in found)
-    percent = any(match.lastgroup in ("pyformat", "format") for match in found)
+def split(sql: str, system: str = "postgresql") -> Bound:
+    """Find the binds of a text; a ``?`` beside binds of another style is an operator (PostgreSQL's jsonb has one).
+
+    Args:
+        system: what the database is: strings of MySQL and MariaDB have backslashes, and # begins a comment.
+    """
+    token = _MYSQL if system in ("mysql", "mariadb") else _STANDARD
+    found = list(token.finditer(sql))
+    kinds = {match.lastgroup for match in found}
+    others = not kinds.isdisjoint(_BY_NAME_OR_NUMBER)
+    percent = not kinds.isdisjoint(("pyformat", "format"))
     pieces: list[str] = []
     places: list[int] = []
     keys: list[str | int] = []
@@ -77,9 +96,9 @@ def split(sql: str) -> Bound:
     text = ""
     for match in found:
         kind = match.lastgroup
-        if kind == "escaped":
-            if percent:
-                text += sql[start : match.start()] + "%"
+        if kind in ("skip", "escaped"):
+            if percent and "%%" in match.group():  # drivers take them for one, in strings as well
+                text += sql[start : match.start()] + match.group().replace("%%", "%")
                 start = match.end()
             continue
         if kind == "question" and others:
@@ -87,8 +106,8 @@ def split(sql: str) -> Bound:
         key: str | int
         if kind in ("pyformat", "named"):
             key = match.group(kind)
-        elif kind == "dollar":
-            key = int(match.group("dollar")) - 1
+        elif kind in ("dollar", "numbered"):
+            key = int(match.group(kind)) - 1
         else:
             key, position = position, position + 1
         if key not in numbers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from dbvitals_processors.hints.model import Candidate, Catalogue, Column, Key, Table, quoted
@@ -24,12 +25,8 @@ def fitted(candidate: Candidate, catalogue: Catalogue) -> Candidate | None:
 def _sqlite(candidate: Candidate, table: Table, catalogue: Catalogue) -> Candidate | None:
     """No INCLUDE, no operator classes, no order of NULLs: what would be included is appended; row ids are there."""
     rowid = {key.column for index in table.indexes if index.name == "PRIMARY KEY" for key in index.keys}
-    keys = [
-        replace(key, opclass="", nulls_first=None)
-        for key in _all_keys(candidate)
-        if key in candidate.keys or key.column not in rowid
-    ]
-    if candidate.method != "btree" or len(keys) > MOST_KEYS:
+    keys = [replace(key, opclass="", nulls_first=None) for key in _without(_all_keys(candidate), rowid)]
+    if not keys or candidate.method != "btree" or len(keys) > MOST_KEYS:
         return None
     return replace(candidate, keys=tuple(keys), include=())
 
@@ -38,10 +35,12 @@ def _mysql(candidate: Candidate, table: Table, catalogue: Catalogue) -> Candidat
     """Neither INCLUDE nor partial indexes; the primary key is in each index anyway; expressions in MySQL 8 alone."""
     if candidate.method != "btree" or candidate.where:
         return None
-    keys = [key for key in _all_keys(candidate) if key in candidate.keys or key.column not in table.primary_key]
+    keys = _without(_all_keys(candidate), set(table.primary_key) if len(table.primary_key) == 1 else set())
     maria = catalogue.system == "mariadb"
-    if len(keys) > MOST_KEYS or (
-        any(key.column is None for key in keys) and (maria or catalogue.version < _FUNCTIONAL)
+    if (
+        not keys
+        or len(keys) > MOST_KEYS
+        or (any(key.column is None for key in keys) and (maria or catalogue.version < _FUNCTIONAL))
     ):
         return None
     descends = not maria or catalogue.version >= _DESCENDING
@@ -66,6 +65,19 @@ def _is_long(column: Column | None) -> bool:
     kind, _, rest = column.type.partition("(")
     length = rest.partition(")")[0]
     return kind in _LONG or (kind in ("varchar", "char", "varbinary") and length.isdigit() and int(length) > 768)
+
+
+def _without(keys: Sequence[Key], primary: set[str | None]) -> list[Key]:
+    """Keys without those that follow in each index anyway; none if they lead: the table itself has that order."""
+    if keys[0].column in primary and len(keys) > 1:
+        return []
+    end = _last_other(keys, primary)
+    return [key for number, key in enumerate(keys) if key.column not in primary or number < end]
+
+
+def _last_other(keys: Sequence[Key], primary: set[str | None]) -> int:
+    """The place of the last key that is not the primary one's; of one that descends against the rest, too."""
+    return max((n for n, key in enumerate(keys) if key.column not in primary or key.descending), default=0) + 1
 
 
 def _all_keys(candidate: Candidate) -> tuple[Key, ...]:

@@ -406,6 +406,15 @@ class Planner(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Saving:
+    """Database time saved in an hour, in seconds, with an interval that nine of ten are expected in."""
+
+    seconds: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class Served:
     """A query that a hint serves.
 
@@ -413,6 +422,9 @@ class Served:
         before: cost of one execution with none of the hints.
         without: with all others.
         after: with all.
+        share: of what all hints together save of it, the part that is this hint's.
+        seconds_before, seconds_after: of one execution with none, and with all; ``None`` where nothing is known.
+        saving: of all hints together.
     """
 
     query: WorkloadQuery
@@ -421,15 +433,10 @@ class Served:
     after: float
     plan_before: str
     plan_after: str
-
-
-@dataclass(frozen=True, slots=True)
-class Saving:
-    """Database time saved in an hour, in seconds, with an interval that nine of ten are expected in."""
-
-    seconds: float
-    low: float
-    high: float
+    share: float = 1.0
+    seconds_before: float | None = None
+    seconds_after: float | None = None
+    saving: Saving | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,6 +447,7 @@ class Hint:
         gain: planner's units saved in an hour by having it beside the other hints, its upkeep taken off.
         share: that, as a share of the workload's cost before any hint.
         upkeep: planner's units an hour that writes pay for it.
+        saving: its part of the time that all hints together save, upkeep taken off.
     """
 
     candidate: Candidate
@@ -479,8 +487,27 @@ class Remark:
 
 
 @dataclass(frozen=True, slots=True)
+class Applied:
+    """An index that was advised and has been built since.
+
+    Attributes:
+        since: when it was first seen, as Unix time.
+        predicted: what it was to save in an hour.
+        measured: seconds that it saves in an hour, ``None`` where too little was measured to tell.
+        queries: how many that it serves were measured before and after.
+    """
+
+    id: str
+    ddl: str
+    since: float
+    predicted: Saving | None
+    measured: float | None
+    queries: int
+
+
+@dataclass(frozen=True, slots=True)
 class Advice:
-    """The outcome: hints, most valuable first, and everything that was refused."""
+    """The outcome: hints, most valuable first, and everything that was refused; and what became of former hints."""
 
     system: str
     hints: tuple[Hint, ...]
@@ -491,3 +518,4 @@ class Advice:
     queries: int
     what_if_calls: int
     seconds: float
+    applied: tuple[Applied, ...] = ()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import sqlglot
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
+from sqlglot.errors import ParseError, SqlglotError, TokenError
 from sqlglot.optimizer.scope import Scope, traverse_scope
 
 from dbvitals_processors.hints.binds import split
@@ -24,7 +25,7 @@ logging.getLogger("sqlglot").setLevel(logging.ERROR)  # it warns of statements t
 
 
 def parse(sql: str, system: str) -> exp.Expression:
-    """The syntax tree of one statement, its binds as ``:b1``, ``:b2`` …
+    """The syntax tree of one statement, its binds as ``:b1``, ``:b2`` …; what is negated is below a NOT.
 
     Raises:
         Unplannable: no parser reads it, or it is more than one statement.
@@ -32,15 +33,43 @@ def parse(sql: str, system: str) -> exp.Expression:
     if len(sql) > MOST_CHARACTERS:
         raise Unplannable(f"too long to be read ({len(sql):,} characters)")
     try:
-        found = [one for one in sqlglot.parse(split(sql).text(":b{}"), dialect=DIALECTS[system]) if one is not None]
-    except SqlglotError as error:
-        line = str(error).partition("\n")[0].partition(". Line")[0]
-        raise Unplannable(f"the SQL cannot be parsed: {line}") from None
+        texts = split(sql, system).text(" :b{} ")
+        found = [one for one in sqlglot.parse(texts, dialect=DIALECTS[system]) if one is not None]
+        found = [_plainly_negated(one) for one in found if not isinstance(one, exp.Semicolon)]
     except RecursionError:
         raise Unplannable("the SQL is nested too deeply to be read") from None
+    except Exception as error:  # the parser has faults of its own: whatever it raises means that it cannot read this
+        raise Unplannable(f"the SQL cannot be parsed{_why(error)}") from None
     if len(found) != 1:
         raise Unplannable("no statement" if not found else f"{len(found)} statements in one text")
-    return cast("exp.Expression", found[0])
+    return found[0]
+
+
+def _why(error: Exception) -> str:
+    """What a parser's error says, if that is no part of the SQL: it may be a value."""
+    if isinstance(error, TokenError):
+        return ": a quote or a comment does not end"
+    for one in error.errors if isinstance(error, ParseError) else ():
+        match = _SAID.match(str(one.get("description") or ""))
+        if match is not None:
+            return f": {_SPOKEN.get(match.group(), match.group())} in line {one.get('line')}"
+    return ""
+
+
+_SAID = re.compile(r"Invalid expression / Unexpected token|Expect(?:ing|ed) (?:[A-Z()\[\]{}>,]+ ?)+(?=\.|$)")
+_SPOKEN = {"Invalid expression / Unexpected token": "something unexpected"}
+
+
+def _plainly_negated(tree: exp.Expression) -> exp.Expression:
+    """``x IS NOT NULL`` as NOT over ``x IS NULL``: sqlglot says it in two ways, by dialect and operator."""
+    for node in list(tree.find_all(exp.Is, exp.Like, exp.ILike)):
+        if node.args.get("negate"):
+            node.set("negate", None)
+            whole = node.parent if isinstance(node.parent, exp.Escape) else node
+            below = exp.Not()
+            whole.replace(below)
+            below.set("this", whole)
+    return tree
 
 
 def read(

@@ -17,6 +17,8 @@ from dbvitals_processors.hints.worth import Rules, Worth
 
 SIMPLER = 0.02
 """Share of an index's gain that may be given up for a smaller one."""
+SIMPLER_LEFT = 0.003
+"""And share of what the workload costs at best: a little is much for a query that is asked all the time."""
 MOST_MERGED = 40
 MOST_ALTERNATIVES = 12
 
@@ -68,7 +70,7 @@ def _simplified(chosen: Configuration, worth: Worth, pool: Sequence[Candidate]) 
             if other in chosen or not (_simpler(other, one, worth) or _much_smaller(other, one, worth)):
                 continue
             exchanged = chosen - {one} | {other}
-            if -worth.gain(chosen, exchanged) <= SIMPLER * loss:
+            if -worth.gain(chosen, exchanged) <= min(SIMPLER * loss, SIMPLER_LEFT * worth.at_best):
                 chosen = exchanged
                 break
     return chosen

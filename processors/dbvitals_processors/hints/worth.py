@@ -49,7 +49,7 @@ class Worth:
         self.rules = rules
         self.workload = costs.total(NONE)
         self._asked = costs.planner.what_if_calls
-        self._best = sum(one.query.calls * one.best for one in costs.queries)
+        self.at_best = sum(one.query.calls * one.best for one in costs.queries)
 
     def objective(self, configuration: Configuration) -> float:
         """What the workload and the upkeep of the indexes cost."""
@@ -105,7 +105,7 @@ class Worth:
             if best <= HALF * now:
                 return False
             saved += max(0.0, now - best)
-        return saved < NOTABLE * self._best
+        return saved < NOTABLE * self.at_best
 
     def concerned(self, changed: Iterable[Candidate]) -> list[Studied]:
         """The queries whose plan any of them could change."""
@@ -123,7 +123,7 @@ class Worth:
                 unindexed += one.query.calls * one.before
                 halves = halves or second <= HALF * first
         gain = before - after - self._paid(without, chosen)
-        notable = gain >= NOTABLE * self._best
+        notable = gain >= NOTABLE * self.at_best
         least = self.rules.least_gain
         catalogue = self.costs.planner.catalogue()
         twin = next(filter(None, (existing_like_keys(one, catalogue.tables[one.table]) for one in added)), None)
@@ -137,7 +137,7 @@ class Worth:
             return f"beside the others it saves less than {least:.0%} of the queries that it serves", gain
         if not notable and not halves:
             return f"it halves no query's cost and saves less than {NOTABLE:.0%} of the workload at its best", gain
-        if twin is not None and gain < DOUBLE * self._best:
+        if twin is not None and gain < DOUBLE * self.at_best:
             return f"{twin} has the same keys, and the added columns save too little", gain
         return None, gain
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from operator import attrgetter
 from typing import NamedTuple
 
+from dbvitals_processors.docket import More
 from dbvitals_processors.findings import Finding
 from dbvitals_processors.pool_span import PoolSpan
 from dbvitals_processors.query_span import QuerySpan
@@ -41,7 +42,7 @@ def idle_in_transaction(trace: Trace, limits: Limits) -> Iterator[Finding]:
     """
     for hold in trace.holds:
         within = [query for query in trace.queries if query.start >= hold.start and query.end <= hold.end]
-        pauses = [pause for pause in _pauses(hold, within) if _is_long(pause, trace, limits)]
+        pauses = [pause for pause in _pauses(hold, within, trace.more.values()) if _is_long(pause, trace, limits)]
         if pauses:
             longest = max(pauses, key=attrgetter("nanoseconds"))
             wasted = sum(pause.nanoseconds for pause in pauses)
@@ -53,16 +54,20 @@ def idle_in_transaction(trace: Trace, limits: Limits) -> Iterator[Finding]:
             yield finding("idle_in_transaction", advice, trace, [longest.after], wasted)
 
 
-def _pauses(hold: PoolSpan, queries: Sequence[QuerySpan]) -> Iterator[Pause]:
-    """From the end of each query to the start of the next, or to the end of the hold, where nothing runs."""
-    last: QuerySpan | None = None
-    for query in queries:
-        if last is not None and query.start > last.end:
-            yield Pause(last.end, query.start, last)
-        if last is None or query.end > last.end:
-            last = query
-    if last is not None and hold.end > last.end:
-        yield Pause(last.end, hold.end, last)
+def _pauses(hold: PoolSpan, queries: Iterable[QuerySpan], mores: Iterable[More]) -> Iterator[Pause]:
+    """From the end of each query to the start of the next, or to the end of the hold, where nothing runs.
+
+    What was only added up counts as one query that ran all the time.
+    """
+    last, until = None, 0
+    for ran in sorted((*queries, *mores), key=attrgetter("start")):
+        if last is not None and ran.start > until:
+            yield Pause(until, ran.start, last)
+        if isinstance(ran, QuerySpan) and (last is None or ran.end > until):
+            last = ran
+        until = max(until, ran.end)
+    if last is not None and hold.end > until:
+        yield Pause(until, hold.end, last)
 
 
 def _is_long(pause: Pause, trace: Trace, limits: Limits) -> bool:

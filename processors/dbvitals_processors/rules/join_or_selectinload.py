@@ -18,7 +18,7 @@ MOST_ROWS_PER_QUERY = 20
 def join_or_selectinload(trace: Trace, limits: Limits) -> Iterator[Finding]:
     """Each loop that loads a relationship of SQLAlchemy's ORM lazily, or looks up something for each row of a query."""
     for loop in loops(trace, limits):
-        number = len(loop.queries)
+        number = loop.number
         if loop.relationship is not None:
             parent = loop.relationship.partition(".")[0]
             advice = f"Add selectinload({loop.relationship}) to the query for {parent}: 1 query, not {number}"
@@ -27,12 +27,12 @@ def join_or_selectinload(trace: Trace, limits: Limits) -> Iterator[Finding]:
             if source is None:
                 continue
             advice = f"Join {target(loop.queries[0])} to the query for {target(source)}: 1 query, not {number + 1}"
-        yield finding("join_or_selectinload", advice, trace, loop.queries, loop.wasted)
+        yield finding("join_or_selectinload", advice, trace, loop.queries, loop.wasted, loop.more)
 
 
 def _source(trace: Trace, loop: Loop) -> QuerySpan | None:
     """The query whose rows the loop goes through: the last one before it that had as many."""
-    first, number = loop.queries[0], len(loop.queries)
+    first, number = loop.queries[0], loop.number
     if loop.writes or not has_condition(first):
         return None
     before = (

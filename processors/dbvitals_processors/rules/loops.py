@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from dbvitals_processors.docket import More
 from dbvitals_processors.query_span import QuerySpan
 from dbvitals_processors.rules.reading import is_read, is_single, is_write, may_page
-from dbvitals_processors.rules.rule import Limits
+from dbvitals_processors.rules.limits import Limits
 from dbvitals_processors.traces import Trace
 
 MOST_AT_ONCE = 1.5
@@ -26,17 +27,26 @@ class Loop:
     Attributes:
         relationship: of SQLAlchemy's ORM, where they load one lazily.
         writes: whether they change rows.
+        more: those that came after them, and were only added up.
     """
 
     queries: tuple[QuerySpan, ...]
     relationship: str | None
     writes: bool
+    more: More | None = None
+
+    @property
+    def number(self) -> int:
+        """How many there were."""
+        return len(self.queries) + (self.more.number if self.more is not None else 0)
 
     @property
     def wasted(self) -> int:
         """Nanoseconds that one query instead would save: all but an average one."""
         whole = sum(query.nanoseconds for query in self.queries)
-        return whole - whole // len(self.queries)
+        if self.more is not None:
+            whole += self.more.nanoseconds
+        return whole - whole // self.number
 
 
 @lru_cache(maxsize=1)  # three rules ask in turn; a trace is what it is
@@ -47,11 +57,14 @@ def loops(trace: Trace, limits: Limits) -> tuple[Loop, ...]:
         if query.parent_id is not None and is_single(query):
             kinds.setdefault((query.parent_id, query.namespace, query.fingerprint), []).append(query)
     return tuple(
-        loop for queries in kinds.values() if len(queries) >= limits.repeats for loop in _loops(queries, limits)
+        loop
+        for kind, queries in kinds.items()
+        if len(queries) >= limits.repeats
+        for loop in _loops(queries, trace.more.get(kind), limits)
     )
 
 
-def _loops(queries: Sequence[QuerySpan], limits: Limits) -> Iterator[Loop]:
+def _loops(queries: Sequence[QuerySpan], more: More | None, limits: Limits) -> Iterator[Loop]:
     first = queries[0]
     relationship = next((query.relationship for query in queries if query.relationship is not None), None)
     writes = is_write(first)
@@ -64,7 +77,7 @@ def _loops(queries: Sequence[QuerySpan], limits: Limits) -> Iterator[Loop]:
             continue
         if relationship is None and not writes and (_are_chunks(run, limits) or _are_pages(run, limits)):
             continue
-        yield Loop(tuple(run), relationship, writes)
+        yield Loop(tuple(run), relationship, writes, more if run[-1] is queries[-1] else None)
 
 
 def _without_pauses(queries: Iterable[QuerySpan], breath: int) -> Iterator[list[QuerySpan]]:

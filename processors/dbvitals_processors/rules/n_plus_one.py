@@ -14,7 +14,7 @@ from dbvitals_processors.traces import Trace
 def n_plus_one(trace: Trace, limits: Limits) -> Iterator[Finding]:
     """Each loop, with the time that one query instead would save."""
     for loop in loops(trace, limits):
-        number, first = len(loop.queries), loop.queries[0]
+        number, first = loop.number, loop.queries[0]
         caller = caller_of(loop.queries)
         where = f" in {caller.function.partition('.<locals>')[0]}" if caller is not None else ""
         if loop.writes:
@@ -23,4 +23,4 @@ def n_plus_one(trace: Trace, limits: Limits) -> Iterator[Finding]:
             advice = f"Load {loop.relationship} eagerly for the loop{where}: 1 query, not {number}"
         else:
             advice = f"Fetch {target(first)} for the loop{where} by one WHERE … IN: 1 query, not {number}"
-        yield finding("n_plus_one", advice, trace, loop.queries, loop.wasted)
+        yield finding("n_plus_one", advice, trace, loop.queries, loop.wasted, loop.more)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy.engine import URL, Connection, make_url
@@ -13,10 +15,12 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from dbvitals import settings
 from dbvitals.report import advice as shown
-from dbvitals_instrumentation.config import ConfigError
+from dbvitals_instrumentation.config import Config, ConfigError
+from dbvitals_processors.hints import lifecycle, lives_file
 from dbvitals_processors.hints.advise import Options, advise
 from dbvitals_processors.hints.explain import planner_for
-from dbvitals_processors.hints.model import Advice, WorkloadQuery
+from dbvitals_processors.hints.explain.scratch import confirmed
+from dbvitals_processors.hints.model import Advice, Catalogue, WorkloadQuery
 from dbvitals_processors.hints.sources import logs, pg_stat_statements, prometheus
 from dbvitals_processors.hints.sources.files import read_workload
 
@@ -37,6 +41,9 @@ def run(options: Namespace) -> int:
         AdvisorError, ConfigError: input that cannot be used.
     """
     url = _url(options.database)
+    scratch = _url(options.scratch_database, "--scratch-database") if options.scratch_database else None
+    if scratch is not None and scratch.get_backend_name() != "postgresql":
+        raise ConfigError("--scratch-database: only PostgreSQL has indexes that are tried so")
     wanted = Options(
         None if options.budget is None else size(options.budget),
         _positive(options.max),
@@ -46,13 +53,29 @@ def run(options: Namespace) -> int:
     try:
         with planner_for(url) as planner:
             queries = _workload(options, url, planner.connection)
-            print(FORMATS[options.format](advise(planner, queries, wanted)))
+            advice = advise(planner, queries, wanted)
+            if scratch is not None:
+                advice = confirmed(advice, url, scratch)
+            print(FORMATS[options.format](_with_history(advice, url, planner.catalogue(), queries)))
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("dbvitals"):
             raise
         raise ConfigError(f"--database {url.drivername}://…: the driver {error.name} is not installed") from None
     sys.stdout.flush()
     return 0
+
+
+def _with_history(advice: Advice, url: URL, catalogue: Catalogue, queries: list[WorkloadQuery]) -> Advice:
+    """The advice with what became of former hints, where their history is kept; this look is added to it."""
+    config = Config.from_environment()
+    place = lives_file.place(config.hints_file, config.baseline_file)
+    if place is None:
+        return advice
+    file = lives_file.LivesFile(place)
+    namespace = url.database or ""
+    lives = lifecycle.advance(file.load(), namespace, advice, catalogue, queries, time.time())
+    file.save(lives)
+    return replace(advice, applied=lifecycle.applied(lives, namespace))
 
 
 def _workload(options: Namespace, url: URL, connection: Connection) -> list[WorkloadQuery]:
@@ -67,16 +90,16 @@ def _workload(options: Namespace, url: URL, connection: Connection) -> list[Work
     return pg_stat_statements.read(connection)
 
 
-def _url(text: str) -> URL:
+def _url(text: str, option: str = "--database") -> URL:
     try:
         url = make_url(text.replace("postgres://", "postgresql://", 1))
         url.get_dialect()
         return url
     except NoSuchModuleError:
-        raise ConfigError(f"--database: SQLAlchemy knows no {text.partition(':')[0]}") from None
+        raise ConfigError(f"{option}: SQLAlchemy knows no {text.partition(':')[0]}") from None
     except (ArgumentError, ValueError):
         raise ConfigError(
-            "--database: this is no SQLAlchemy URL; for example postgresql://user:password@host:5432/database"
+            f"{option}: this is no SQLAlchemy URL; for example postgresql://user:password@host:5432/database"
         ) from None
 
 

@@ -77,6 +77,11 @@ def _parser() -> argparse.ArgumentParser:
     advise.add_argument("--format", choices=("table", "sql", "json", "markdown"), default="table")
     advise.add_argument("--max", type=int, metavar="N", help="so many indexes at most")
     advise.add_argument(
+        "--scratch-database",
+        metavar="URL",
+        help="a copy of the database, where indexes that can only be estimated (GIN) are built and rolled back",
+    )
+    advise.add_argument(
         "--min-gain",
         default="5%",
         metavar="SHARE",

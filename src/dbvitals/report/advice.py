@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from dbvitals.report import advice_table
-from dbvitals.report.advice_words import cost, facts, headline, meanings, ordered
+from dbvitals.report.advice_words import cost, facts, headline, meanings, ordered, outcome
 from dbvitals_processors.hints.model import Advice, Hint, Key, Served
 
 MOST_PLANS = 5
@@ -54,6 +54,9 @@ def _markdown(advice: Advice) -> Iterator[str]:
         yield from _section(number, hint)
     if advice.hints:
         yield from ("", *(f"*{word}*: {meaning}." for word, meaning in meanings(advice)))
+    if advice.applied:
+        yield from ("", "### Applied", "")
+        yield from (f"- {_code(one.ddl)}: {outcome(one)}" for one in advice.applied)
     if advice.remarks:
         yield from ("", "### Beside indexes", "")
         yield from (f"- **{_plain(r.kind)}** {_code(r.subject)}: {_with_code(r.advice)}" for r in advice.remarks)
@@ -120,6 +123,7 @@ def to_json(advice: Advice) -> dict[str, Any]:
         "queries": advice.queries,
         "what_if_calls": advice.what_if_calls,
         "seconds": round(advice.seconds, 3),
+        **({"applied": [asdict(one) for one in advice.applied]} if advice.applied else {}),
     }
 
 
@@ -165,6 +169,10 @@ def _served(one: Served) -> dict[str, Any]:
         "cost_before": one.before,
         "cost_without_this": one.without,
         "cost_after": one.after,
+        "share_of_saving": one.share,
+        "seconds_before": one.seconds_before,
+        "seconds_after": one.seconds_after,
+        "saving_seconds_per_hour": asdict(one.saving) if one.saving is not None else None,
         "plan_before": one.plan_before,
         "plan_after": one.plan_after,
     }

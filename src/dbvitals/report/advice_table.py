@@ -8,15 +8,16 @@ from textwrap import wrap
 from rich.console import Console
 from rich.text import Text
 
-from dbvitals.report.advice_words import change, cost, facts, headline, meanings, ordered
+from dbvitals.report.advice_words import change, cost, facts, headline, meanings, ordered, outcome
 from dbvitals.report.table import cut
 from dbvitals.report.terminal import NARROWEST
 from dbvitals.report.units import count, seconds, things
-from dbvitals_processors.hints.model import Advice, Hint, Refusal, Remark
+from dbvitals_processors.hints.model import Advice, Applied, Hint, Refusal, Remark
 
 MOST_QUERIES = 5
 MOST_REMARKS = 20
 MOST_REFUSALS = 5
+MOST_APPLIED = 20
 WIDEST = 140
 
 _ASCII = str.maketrans({"µ": "u", "·": "-", "…": "~", "–": "-", "−": "-", "→": ">"})
@@ -40,6 +41,8 @@ def _lines(advice: Advice, width: int) -> Iterator[Text]:
         yield Text()
         for word, meaning in meanings(advice):
             yield from _wrapped(f"{word}: {meaning}", width, "dim")
+    if advice.applied:
+        yield from _applied(advice.applied, width)
     if advice.remarks:
         yield from _remarks(advice.remarks, width)
     if advice.refusals:
@@ -74,6 +77,14 @@ def _joined(words: Sequence[str], width: int) -> Iterator[Text]:
             line = ""
         line = f"{line} · {word}" if line else word
     yield Text(f"    {line}")
+
+
+def _applied(applied: Sequence[Applied], width: int) -> Iterator[Text]:
+    yield from (Text(), Text("Applied", "bold"))
+    for one in applied[:MOST_APPLIED]:
+        yield Text.assemble("  ", (f"{one.ddl};", "green"))
+        yield from _wrapped(outcome(one), width, "default", "    ")
+    yield from _more(len(applied) - MOST_APPLIED, "index", "indexes")
 
 
 def _remarks(remarks: Sequence[Remark], width: int) -> Iterator[Text]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from dbvitals.report.units import count, percent, seconds, things
 from dbvitals_processors.hints.amounts import size
-from dbvitals_processors.hints.model import Advice, Hint, Refusal
+from dbvitals_processors.hints.model import Advice, Applied, Hint, Refusal, Saving
 
 _MEANINGS = {
     "hypothetical": "the database's planner chose the index, as one that does not exist yet",
@@ -40,11 +40,27 @@ def facts(hint: Hint) -> list[str]:
     """What a hint saves and costs."""
     found = [f"saves {percent(hint.share)} of all cost"]
     if hint.saving is not None:
-        low, high = seconds(hint.saving.low), seconds(hint.saving.high)
-        found.append(f"saves {seconds(hint.saving.seconds)} an hour ({low} – {high})")
+        found.append(f"saves {_interval(hint.saving)}")
     found += [size(hint.bytes), f"built in about {_duration(hint.build_seconds)}"]
     found.append(f"writes pay {cost(hint.upkeep)} an hour" if hint.upkeep else "no write pays for it")
     return [*found, hint.verification, f"id {hint.id}"]
+
+
+def outcome(one: Applied) -> str:
+    """What an index that was advised has saved, beside what it was to save."""
+    predicted = "nothing was predicted" if one.predicted is None else f"predicted {_interval(one.predicted)}"
+    if one.measured is None:
+        return f"its queries were not measured before and after; {predicted} · id {one.id}"
+    of = things(one.queries, "query", "queries")
+    return f"saves {_time(one.measured)} an hour, measured in {of}; {predicted} · id {one.id}"
+
+
+def _interval(saving: Saving) -> str:
+    return f"{_time(saving.seconds)} an hour ({_time(saving.low)} – {_time(saving.high)})"
+
+
+def _time(value: float) -> str:
+    return seconds(value) if value >= 0 else f"−{seconds(-value)}"
 
 
 def _duration(value: float) -> str:

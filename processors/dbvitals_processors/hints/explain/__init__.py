@@ -30,9 +30,9 @@ def planner_for(url: URL) -> Iterator[Any]:
         with sqlite.connect(url) as connection, closing(sqlite.SqlitePlanner(connection)) as planner:
             yield planner
     elif system in ("mysql", "mariadb"):
-        from dbvitals_processors.hints.explain import mysql
+        from dbvitals_processors.hints.explain import mysql, mysql_connection
 
-        with mysql.connect(url) as connection:
+        with mysql_connection.connect(url) as connection:
             yield mysql.MysqlPlanner(connection)
     else:
         raise AdvisorError(f"{system}: the advisor knows PostgreSQL, MySQL, MariaDB and SQLite")

@@ -106,7 +106,7 @@ def _block(scope: Scope, resolver: Resolver, accesses: Iterator[Access], evaluat
     optional = _optional(select)
     asked = tuple(
         Asked(
-            next(accesses),
+            _next(accesses),
             tuple(_found(conditions, alias, scope, resolver, evaluate)),
             frozenset(own[: own.index(alias)]) if alias in optional else frozenset(),
         )
@@ -120,6 +120,13 @@ def _block(scope: Scope, resolver: Resolver, accesses: Iterator[Access], evaluat
         asked, limit, bool(scope.is_correlated_subquery), len(tables) - len(own),
         bool(select.args.get("order") or select.args.get("group")), scope.is_root,
     )  # fmt: skip
+
+
+def _next(accesses: Iterator[Access]) -> Access:
+    found = next(accesses, None)
+    if found is None:
+        raise Unplannable("the SQL's scopes cannot be told apart")
+    return found
 
 
 def _found(

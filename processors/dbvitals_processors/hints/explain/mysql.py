@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from functools import cached_property
-from importlib import import_module
 from math import prod
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, make_url
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 from sqlglot import exp
 
 from dbvitals_processors.hints import parsing
@@ -21,11 +16,11 @@ from dbvitals_processors.hints.explain.asked import Block, blocks
 from dbvitals_processors.hints.explain.evaluating import Evaluator
 from dbvitals_processors.hints.explain.filling import filled
 from dbvitals_processors.hints.explain.mysql_catalogue import Reader
+from dbvitals_processors.hints.explain.mysql_connection import reason_of
 from dbvitals_processors.hints.explain.nested import Nested, Plan, Prices
-from dbvitals_processors.hints.explain.paths import Shape, of_candidate, of_index
+from dbvitals_processors.hints.explain.paths import Shape, of_candidate, of_index, with_primary
 from dbvitals_processors.hints.explain.sampled import as_text, distinct_of
 from dbvitals_processors.hints.model import (
-    AdvisorError,
     Candidate,
     Catalogue,
     Estimate,
@@ -34,70 +29,6 @@ from dbvitals_processors.hints.model import (
     Unplannable,
     WorkloadQuery,
 )
-
-_DRIVERS = (("MySQLdb", "mysqldb"), ("pymysql", "pymysql"), ("mysql.connector", "mysqlconnector"))
-_SESSION = (
-    "SET SESSION TRANSACTION READ ONLY",
-    "SET SESSION lock_wait_timeout = 1",
-    "SET SESSION max_statement_time = 5",  # MariaDB, seconds
-    "SET SESSION max_execution_time = 5000",  # MySQL, milliseconds
-    "SET SESSION information_schema_stats_expiry = 0",
-    "SET SESSION explain_json_format_version = 1",
-)
-"""Each server knows some of these; the first one every server must."""
-_MENDS = {
-    1044: "grant the user SELECT on this database",
-    1045: "check user and password",
-    1049: "check the database's name",
-    1142: "grant the user SELECT on this database",
-    2002: "is the server running there?",
-    2003: "is the server running there?",
-    2005: "check the host's name",
-}
-
-
-@contextmanager
-def connect(url: str | URL) -> Iterator[Connection]:
-    """A read-only connection with time-outs; what is set is set for this connection alone.
-
-    Raises:
-        AdvisorError: the server cannot be reached, refuses us, or no driver is installed.
-    """
-    asked = make_url(url)
-    if not asked.database:
-        raise AdvisorError("name a database: mysql://user:password@host:3306/shop")
-    engine = create_engine(_with_driver(asked), poolclass=NullPool, isolation_level="AUTOCOMMIT")
-    try:
-        with engine.connect() as connection:
-            connection.exec_driver_sql(_SESSION[0])
-            for setting in _SESSION[1:]:
-                with suppress(DBAPIError):
-                    connection.exec_driver_sql(setting)
-            yield connection
-    except SQLAlchemyError as error:
-        raise AdvisorError(f"{asked.render_as_string()}: {reason_of(error)}") from None
-
-
-def _with_driver(url: URL) -> URL:
-    """The URL with a driver that is installed and blocks; what others understand as options is left out."""
-    named = url.drivername.partition("+")[2]
-    if named in [name for _, name in _DRIVERS]:
-        return url.set(drivername=f"mysql+{named}")
-    for module, name in _DRIVERS:
-        with suppress(ImportError):
-            import_module(module)
-            kept = {key: value for key, value in url.query.items() if key in ("charset", "unix_socket")}
-            return url.set(drivername=f"mysql+{name}", query=kept)
-    raise AdvisorError("no MySQL driver is installed: pip install pymysql")
-
-
-def reason_of(error: SQLAlchemyError) -> str:
-    """The database's own words and what to do, without SQL or values."""
-    original = getattr(error, "orig", None) or error
-    arguments = original.args if len(original.args) > 1 else (0, str(original))
-    line = str(arguments[1]).strip().partition("\n")[0]
-    mend = _MENDS.get(arguments[0]) if isinstance(arguments[0], int) else None
-    return f"{line}; {mend}" if mend else line
 
 
 class MysqlPlanner:
@@ -170,6 +101,10 @@ class MysqlPlanner:
             if query is None:
                 return (), {}, 1.0
             sql = query.sql("mysql")
+        elif tree.find(exp.Lock) is not None:  # nor does it explain FOR UPDATE
+            for lock in list(tree.find_all(exp.Lock)):
+                lock.pop()
+            sql = tree.sql("mysql")
         try:
             plan = mysql_plan.loaded(self._connection.exec_driver_sql(f"EXPLAIN FORMAT=JSON {sql}").scalar_one())
         except DBAPIError as error:
@@ -180,7 +115,8 @@ class MysqlPlanner:
         shapes: dict[TableName, list[Shape]] = {name: list(own) for name, own in self._existing.items()}
         for one in sorted(indexes, key=lambda one: (len(one.keys), one.id)):
             if one not in self._candidates:
-                self._candidates[one] = of_candidate(one, self._averages(one, self._catalogue.tables[one.table]))
+                table = self._catalogue.tables[one.table]
+                self._candidates[one] = with_primary(of_candidate(one, self._averages(one, table)), table.primary_key)
             shapes.setdefault(one.table, []).append(self._candidates[one])
         return Nested(shapes, self._prices)
 
@@ -188,14 +124,18 @@ class MysqlPlanner:
     def _existing(self) -> dict[TableName, list[Shape]]:
         return {
             table.name: [
-                of_index(
-                    index, self._reader.averages.get((table.name, index.name), ()), clustered=index.name == "PRIMARY"
+                with_primary(
+                    of_index(index, self._averages_of(table.name, index.name), clustered=index.name == "PRIMARY"),
+                    table.primary_key,
                 )
                 for index in table.indexes
                 if index.valid and index.method == "btree"
             ]
             for table in self._catalogue.tables.values()
         }
+
+    def _averages_of(self, table: TableName, index: str) -> tuple[float, ...]:
+        return self._reader.averages.get((table, index), ())
 
     def _averages(self, candidate: Candidate, table: Table) -> tuple[float, ...]:
         """Rows for each value of its first key, of the first two, and so on: by the sample, within what is known."""

@@ -100,6 +100,10 @@ def _priced(plan: Any, prices: Prices) -> float:
     for step in steps(plan):
         if step.block != block:
             block, loops = step.block, 1.0
+        if step.access == "ALL" and step.block == block and loops > 1:  # a join's buffer: read once, compared with all
+            total += step.rows * (prices.row + loops * prices.compared)
+            loops *= max(step.kept, 0.01)
+            continue
         each = prices.row if step.access == "ALL" else prices.entry + (0.0 if step.covering else prices.lookup)
         seek = 0.0 if step.access in _SCANS else prices.seek + prices.deeper * log2(step.rows + 2)
         total += loops * (seek + step.rows * each)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from dbvitals_processors.hints.explain.asked import Asked, Condition
@@ -62,6 +62,14 @@ class Match:
 def of_index(index: Index, averages: tuple[float, ...] = (), *, clustered: bool = False) -> Shape:
     """The shape of an existing index."""
     return Shape(index.name, index.keys, index.include, index.where, averages, index.unique, clustered)
+
+
+def with_primary(shape: Shape, primary: tuple[str, ...]) -> Shape:
+    """The shape with the primary key behind its own, as InnoDB has it."""
+    own = {key.column for key in shape.keys}
+    if shape.unique or shape.clustered:
+        return shape
+    return replace(shape, keys=shape.keys + tuple(Key(one, one) for one in primary if one not in own))
 
 
 def of_candidate(candidate: Candidate, averages: tuple[float, ...] = ()) -> Shape:

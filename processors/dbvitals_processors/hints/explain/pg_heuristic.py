@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 from dbvitals_processors.hints import parsing
 from dbvitals_processors.hints.explain.pg_conditions import Condition, bare, of_join, plain
-from dbvitals_processors.hints.explain.pg_plan import Plan
+from dbvitals_processors.hints.explain.pg_plan import Plan, nodes
 from dbvitals_processors.hints.explain.pg_shapes import SCANS, Scan, Shape, SortKeys, shapes_of
 from dbvitals_processors.hints.model import Candidate, Catalogue, Table, Unplannable, WorkloadQuery
 from dbvitals_processors.hints.reading import Access
 
 _JOINS = frozenset(("Nested Loop", "Hash Join", "Merge Join"))
+_MEMOIZE = 140_000
+"""The first version that has it."""
 _PROBED = {"Inner": (0, 1), "Left": (1,), "Semi": (1,), "Anti": (1,), "Right": (0,)}
 """Which sides of a join an index may be asked for, row by row of the other."""
 
@@ -33,7 +35,7 @@ def replanned(
         accesses: what the query needs of each table.
         rows_of: rows of a source, which is SQL for what follows FROM, by the planner's own estimate.
     """
-    found = _Planner(indexes, catalogue, accesses, rows_of).rewritten(plan)
+    found = _Planner(plan, indexes, catalogue, accesses, rows_of).rewritten(plan)
     return found if found["Total Cost"] < plan["Total Cost"] else plan
 
 
@@ -48,6 +50,7 @@ def accesses_of(query: WorkloadQuery, catalogue: Catalogue) -> tuple[Access, ...
 class _Planner:
     def __init__(
         self,
+        plan: Plan,
         indexes: frozenset[Candidate],
         catalogue: Catalogue,
         accesses: Sequence[Access],
@@ -58,6 +61,8 @@ class _Planner:
         self._candidates = sorted((one for one in indexes if one.method == "btree"), key=lambda c: (len(c.keys), c.id))
         self._accesses = {one.alias: one for one in accesses}
         self._shapes: dict[str, list[Shape]] = {}
+        scans = ((one["Alias"], self._table(one)) for one in nodes(plan) if "Alias" in one)
+        self._aliases = {alias: table for alias, table in scans if table is not None}
 
     def rewritten(self, node: Plan) -> Plan:
         """The cheapest that can be made of a node."""
@@ -150,6 +155,17 @@ class _Planner:
         for side in _PROBED.get(node.get("Join Type", ""), ()):
             yield from self._looped(node, bare(below[1 - side]), node["Plans"][side])
 
+    def _values(self, joined: Sequence[Condition], loops: float) -> float:
+        """How many different values the other side asks for."""
+        if self._catalogue.version < _MEMOIZE:
+            return loops
+        found = 1.0
+        for one in joined:
+            table = next((self._aliases[alias] for alias in one.others if alias in self._aliases), None)
+            columns = table.columns.values() if table is not None else ()
+            found *= next((c.distinct for c in columns if plain(c.name) == one.right), loops)
+        return min(loops, found)
+
     def _freed(self, node: Plan) -> Plan:
         """A scan that was asked row by row of another table, standing by itself."""
         scan = self._scan(node)
@@ -173,7 +189,14 @@ class _Planner:
             probe = scan.by(shape)
             if probe is None or not any(one.text in probe.get("Index Cond", "") for one in joined):
                 continue
-            total = outer["Total Cost"] + loops * probe["Total Cost"] + node["Plan Rows"] * per_row
+            asked = self._values(joined, loops)
+            if asked < loops:  # Memoize remembers what was found for a value
+                again = scan.again(shape, asked)
+                run = asked * again["Total Cost"] + loops * 2 * per_row
+                total = min(loops * probe["Total Cost"], run)
+            else:
+                total = loops * probe["Total Cost"]
+            total += outer["Total Cost"] + node["Plan Rows"] * per_row
             startup = outer["Startup Cost"] + probe["Startup Cost"]
             yield {**node, "Node Type": "Nested Loop", "Plans": [outer, probe, *node["Plans"][2:]],
                    "Startup Cost": startup, "Total Cost": total}  # fmt: skip
@@ -188,16 +211,15 @@ def _with(node: Plan, below: Sequence[Plan]) -> Plan:
     for number, (old, new) in enumerate(zip(before, below, strict=True)):
         if old is new:
             continue
-        others = sum(
-            one["Total Cost"] for one in before if one is not old and one.get("Parent Relationship") != "InitPlan"
-        )
+        beside = [one for one in before if one is not old and one.get("Parent Relationship") != "InitPlan"]
         if node["Total Cost"] < old["Total Cost"]:  # EXISTS and the like stop at the first row
             old, new = _first_row(old), _first_row(new)
         times = 1.0
         if (node["Node Type"] == "Nested Loop" and number == 1) or old.get("Parent Relationship") == "SubPlan":
-            times = max(1.0, (node["Total Cost"] - others) / max(1e-6, old["Total Cost"]))
+            own = node["Total Cost"] - sum(one["Total Cost"] for one in beside)
+            times = max(1.0, own / max(1e-6, old["Total Cost"]))
         total -= times * (old["Total Cost"] - new["Total Cost"])
-        point = "Total Cost" if node["Startup Cost"] >= old["Total Cost"] else "Startup Cost"
+        point = "Total Cost" if node["Startup Cost"] >= 0.99 * old["Total Cost"] else "Startup Cost"
         startup -= old[point] - new[point]
     total = max(total, 0.01, startup)
     return {**node, "Plans": list(below), "Total Cost": total, "Startup Cost": max(0.0, startup)}

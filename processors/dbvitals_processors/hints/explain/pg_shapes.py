@@ -112,6 +112,12 @@ class Scan:
         """The scan by an index, as a node; ``None`` where the index serves nothing."""
         return self._by(shape, None)
 
+    def again(self, shape: Shape, loops: float) -> Plan:
+        """The same scan by an index, run so many times."""
+        found = replace(self, loops=loops).by(shape)
+        assert found is not None
+        return found
+
     def ordered_by(self, shape: Shape, keys: SortKeys) -> Plan | None:
         """The scan by an index in an order; ``None`` where it has not that order."""
         return self._by(shape, keys)

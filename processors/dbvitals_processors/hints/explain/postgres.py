@@ -187,6 +187,11 @@ class PostgresPlanner:
             known = self._estimates[query.id, indexes] = self._ask(query, indexes)
         return known
 
+    def afresh(self, query: WorkloadQuery) -> Estimate:
+        """What the query costs now, with the indexes that exist now; not remembered."""
+        self._planned.pop((query.id, frozenset()), None)
+        return self._hypothetically(query, frozenset())
+
     def selectivity(self, candidate: Candidate) -> float:
         """Share of a table's rows that a partial index holds, as the planner estimates it."""
         return self._share(candidate)
@@ -416,4 +421,8 @@ def reason_of(error: SQLAlchemyError) -> str:
     """The database's own first line, without SQL, values or SQLAlchemy's additions."""
     original: BaseException = getattr(error, "orig", None) or error
     line = str(original).strip().partition("\n")[0]
-    return line.partition(" LINE ")[0] or type(original).__name__
+    return _VALUE.sub("", line.partition(" LINE ")[0]) or type(original).__name__
+
+
+_VALUE = re.compile(r"""(?<=: )".*"|'.*'(?= )|(?<=: )'.*'""", re.DOTALL)
+"""``invalid input syntax for type integer: "…"`` and the like end with what was given."""

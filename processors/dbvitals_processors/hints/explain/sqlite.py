@@ -90,9 +90,9 @@ class SqlitePlanner:
         self._reader = Reader(original)
         try:
             self._catalogue = self._reader.read()
-        except sqlite3.Error as error:
+            self._copy = Copy(original, self._reader, self._catalogue)
+        except (sqlite3.Error, Unplannable) as error:
             raise AdvisorError(f"the database cannot be read: {error}") from None
-        self._copy = Copy(original, self._reader, self._catalogue)
         self._evaluate = Evaluator("sqlite", self._value, own=True)
         self._read: dict[str, list[tuple[str, tuple[Block, ...]]]] = {}
         self._estimates: dict[tuple[str, frozenset[Candidate]], Estimate] = {}

@@ -34,9 +34,13 @@ class Copy:
         self._prefixes: dict[Candidate, tuple[float, ...]] = {}
         self.built: dict[Candidate, str] = {}
         self.failed: dict[Candidate, str] = {}
-        self._copy_schema(original)
-        self._copy_sample(reader.samples)
-        self._copy_statistics(original, reader)
+        try:
+            self._copy_schema(original)
+            self._copy_sample(reader.samples)
+            self._copy_statistics(original, reader)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Forget it."""

@@ -15,7 +15,7 @@ from sqlalchemy.pool import NullPool
 from dbvitals_processors.hints.advise import advise
 from dbvitals_processors.hints.candidates import candidates
 from dbvitals_processors.hints.dialects import dormant
-from dbvitals_processors.hints.explain import mysql, mysql_plan, planner_for
+from dbvitals_processors.hints.explain import mysql_connection, mysql_plan, planner_for
 from dbvitals_processors.hints.explain.mysql import MysqlPlanner
 from dbvitals_processors.hints.explain.mysql_catalogue import with_histogram
 from dbvitals_processors.hints.explain.nested import Prices
@@ -158,6 +158,19 @@ def test_the_advice_knows_of_an_index_that_is_ignored(planner: MysqlPlanner) -> 
     found = dormant(index("created_at", table="users"), planner.catalogue())
     assert found == "it exists, as sleeping, but is ignored: ALTER TABLE `users` ALTER INDEX `sleeping` NOT IGNORED"
     assert dormant(index("name", table="users"), planner.catalogue()) is None
+
+
+def test_the_advice_leaves_out_what_each_index_has_anyway(planner: MysqlPlanner) -> None:
+    asks = query("SELECT id, total FROM orders WHERE total = 5 ORDER BY created_at, id LIMIT 5")
+    assert [hint.candidate.columns for hint in asked(planner, asks).hints] == [("total", "created_at")]
+    assert planner.estimate(
+        query("SELECT * FROM orders WHERE user_id = 5 FOR UPDATE"), frozenset({index("user_id")})
+    ).used
+
+
+def test_the_advice_on_an_index_that_is_ignored_says_how_to_wake_it(planner: MysqlPlanner) -> None:
+    (hint,) = asked(planner, query("SELECT * FROM users ORDER BY created_at DESC LIMIT 5")).hints
+    assert "NOT IGNORED" in hint.notes[-1]
 
 
 # --- a candidate ---------------------------------------------------------------------------------------------------
@@ -356,6 +369,7 @@ def test_a_histogram_of_mysql_names_the_common_values() -> None:
         ({"database": "heur_nowhere"}, "heur_nowhere.*check the database's name"),
         ({"port": 1}, "is the server running there"),
         ({"database": ""}, "name a database"),
+        ({"query": {"no_such_option": "1"}}, "the driver says.*no_such_option"),
     ],
 )
 def test_trouble_is_told_in_a_line_without_the_password(url: URL, changes: dict[str, Any], told: str) -> None:
@@ -366,7 +380,7 @@ def test_trouble_is_told_in_a_line_without_the_password(url: URL, changes: dict[
 
 
 def test_trouble_with_drivers_says_what_to_install(url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mysql, "_DRIVERS", (("no_such_module", "none"),))
+    monkeypatch.setattr(mysql_connection, "_DRIVERS", (("no_such_module", "none"),))
     with pytest.raises(AdvisorError, match="pip install pymysql"), planner_for(url):
         pass
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from dbvitals_processors.hints.advise import advise
-from dbvitals_processors.hints.explain import planner_for
+from dbvitals_processors.hints.explain import planner_for, sqlite
 from dbvitals_processors.hints.explain.sqlite import SqlitePlanner
 from dbvitals_processors.hints.explain.sqlite_catalogue import key_texts
 from dbvitals_processors.hints.model import (
@@ -240,6 +240,30 @@ def test_the_database_is_known_with_its_statistics(planner: SqlitePlanner) -> No
     assert orders.foreign_keys[0].refers_to == TableName("", "users")
     assert catalogue.tables[TableName("", "recent")].kind == "view"
     assert [key.sql for key in catalogue.tables[TableName("", "users")].indexes[-1].keys] == ["name"]
+
+
+def test_the_database_may_be_searchable_and_hold_documents(tmp_path: Path) -> None:
+    path = tmp_path / "notes.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("CREATE VIRTUAL TABLE notes USING fts5(body); CREATE TABLE t (a JSON, b BLOB)")
+        connection.execute("INSERT INTO t VALUES (?, ?)", ('{"x": 1}', b"\0" * 5_000))
+        connection.commit()
+    with planner_for(make_url("sqlite://").set(database=str(path))) as planner:
+        assert planner.estimate(query("SELECT body FROM notes WHERE notes MATCH ?", ["word"])).plan
+        assert planner.estimate(query("SELECT b FROM t WHERE a ->> 'x' = ?", [1])).plan
+
+
+def test_the_database_that_is_being_changed_is_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "BUSY", 0.0)
+    path = tmp_path / "busy.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("CREATE TABLE t (a)")
+        writer.execute("BEGIN EXCLUSIVE")
+        with (
+            pytest.raises(AdvisorError, match="locked; try again"),
+            planner_for(make_url("sqlite://").set(database=str(path))),
+        ):
+            pass
 
 
 def test_the_database_may_have_functions_and_collations_of_its_application(tmp_path: Path) -> None:

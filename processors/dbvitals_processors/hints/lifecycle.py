@@ -1,0 +1,247 @@
+"""The life of a hint: open, then applied once its index is there, or withdrawn; and what it has saved since.
+
+An index counts as the hint's where it has the hint's name, or begins with its keys under the same predicate. From then
+on the mean time of each query that it serves is compared with the mean time before: the saving that was measured.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from dbvitals_processors.hints.impact import UNIT_OF_WRITES
+from dbvitals_processors.hints.model import (
+    Advice,
+    Applied,
+    Candidate,
+    Catalogue,
+    Hint,
+    Index,
+    Key,
+    Saving,
+    Table,
+    Verification,
+    WorkloadQuery,
+)
+
+State = Literal["open", "applied", "withdrawn"]
+
+MOST_KEPT = 500
+GRACE = 24 * 3600.0
+"""Seconds for which a hint stays open that is not advised again: its queries may run by night only."""
+FORGOTTEN_AFTER = 90 * 24 * 3600.0
+"""Seconds after which a withdrawn hint is forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """One query that a hint serves.
+
+    Attributes:
+        query: its id.
+        calls: an hour, when it was last seen without the index.
+        before: mean seconds of a call then, ``None`` where nobody measured.
+        after: the same with the index, ``None`` until it was measured.
+        share: of what the query saves, the part that is this hint's; the rest is that of others which serve it, too.
+    """
+
+    query: str
+    calls: float
+    before: float | None = None
+    after: float | None = None
+    share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One hint from its first sight on; times are Unix times in seconds.
+
+    Attributes:
+        namespace: the database.
+        since: when its state began.
+        seen: when it was last advised.
+        predicted: what it was to save in an hour, when it was last open.
+        upkeep: seconds that writes were to pay for it in an hour.
+    """
+
+    namespace: str
+    candidate: Candidate
+    ddl: str
+    verification: Verification
+    state: State
+    first_seen: float
+    since: float
+    seen: float
+    predicted: Saving | None = None
+    upkeep: float = 0.0
+    effects: tuple[Effect, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The hint's."""
+        return self.candidate.id
+
+    @property
+    def measured(self) -> float | None:
+        """Seconds saved in an hour, at as many calls as were predicted for; ``None`` while nothing was measured.
+
+        As in what was predicted, what writes pay is taken off.
+        """
+        return sum(self.known) - self.upkeep if self.state == "applied" and self.known else None
+
+    @property
+    def known(self) -> list[float]:
+        """The part of each query that was measured before and after, in seconds an hour."""
+        return [
+            one.share * (one.before - one.after) * one.calls
+            for one in self.effects
+            if one.before is not None and one.after is not None
+        ]
+
+
+def advance(
+    lives: Collection[Life],
+    namespace: str,
+    advice: Advice,
+    catalogue: Catalogue,
+    queries: Iterable[WorkloadQuery],
+    now: float,
+    *,
+    recent: Iterable[WorkloadQuery] | None = None,
+) -> tuple[Life, ...]:
+    """The lives after one more look at a database: what is advised now, what has been built, what was measured.
+
+    Args:
+        lives: as they were; those of other databases stay as they are.
+        queries: the workload that the advice is for, with its measured seconds.
+        recent: the part of it since the last look, if it goes farther back.
+    """
+    known = {life.id: life for life in lives if life.namespace == namespace}
+    before = _means(queries)
+    after = [_opened(hint, known.get(hint.id), namespace, before, now) for hint in advice.hints]
+    open_now = {life.id for life in after}
+    after += [_turned(life, catalogue, now) for life in known.values() if life.id not in open_now]
+    fresh = {life.id for life in after if life.state == "applied" and known[life.id].state != "applied"}
+    measured = _measured(_divided(after, fresh), before if recent is None else _means(recent))
+    return tuple(_bounded([*(life for life in lives if life.namespace != namespace), *measured], now))
+
+
+def applied(lives: Iterable[Life], namespace: str) -> tuple[Applied, ...]:
+    """The indexes of a database that were advised and have been built, the last one first."""
+    found = [life for life in lives if life.namespace == namespace and life.state == "applied"]
+    return tuple(
+        Applied(life.id, life.ddl, life.since, life.predicted, life.measured, len(life.known))
+        for life in sorted(found, key=lambda life: (-life.since, life.id))
+    )
+
+
+def _means(queries: Iterable[WorkloadQuery]) -> dict[str, float]:
+    """Seconds of a call, by query, as far as they were measured."""
+    return {one.id: one.seconds / one.calls for one in queries if one.seconds and one.calls}
+
+
+def _turned(life: Life, catalogue: Catalogue, now: float) -> Life:
+    """One that is not advised now: since its index is there, or for another reason."""
+    table = catalogue.tables.get(life.candidate.table)
+    state: State = "withdrawn"
+    if table is not None and index_of(life.candidate, table) is not None:
+        state = "applied"
+    elif life.state == "open" and table is not None and now - life.seen < GRACE:
+        state = "open"
+    return life if state == life.state else replace(life, state=state, since=now)
+
+
+def _opened(hint: Hint, known: Life | None, namespace: str, means: Mapping[str, float], now: float) -> Life:
+    """A hint that is advised; one that comes again after it was applied begins a new life."""
+    former = known if known is not None and known.state != "applied" else None
+    measured = {one.query: one.before for one in former.effects} if former is not None else {}
+    effects = tuple(
+        Effect(one.query.id, one.query.calls, means.get(one.query.id, measured.get(one.query.id)), None, one.share)
+        for one in hint.served
+    )
+    return Life(
+        namespace,
+        hint.candidate,
+        hint.ddl,
+        hint.verification,
+        "open",
+        former.first_seen if former is not None else now,
+        former.since if former is not None and former.state == "open" else now,
+        now,
+        hint.saving,
+        hint.upkeep * UNIT_OF_WRITES,
+        effects,
+    )
+
+
+def _divided(lives: Iterable[Life], fresh: Collection[str]) -> list[Life]:
+    """Of those applied just now, each query's saving divided among them alone: others are not there to take part."""
+    lives = list(lives)
+    totals: dict[str, float] = {}
+    for life in lives:
+        for one in life.effects if life.id in fresh else ():
+            totals[one.query] = totals.get(one.query, 0.0) + one.share
+    return [
+        replace(life, effects=tuple(replace(one, share=one.share / (totals[one.query] or 1.0)) for one in life.effects))
+        if life.id in fresh
+        else life
+        for life in lives
+    ]
+
+
+def _measured(lives: Sequence[Life], means: Mapping[str, float]) -> list[Life]:
+    """With each query's mean time now, for the hints that were applied last: from then on, it is their doing."""
+    last: dict[str, float] = {}
+    for life in lives:
+        for one in life.effects if life.state == "applied" else ():
+            last[one.query] = max(last.get(one.query, 0.0), life.since)
+    return [
+        replace(
+            life,
+            effects=tuple(
+                replace(one, after=means[one.query]) if one.query in means and last[one.query] == life.since else one
+                for one in life.effects
+            ),
+        )
+        if life.state == "applied"
+        else life
+        for life in lives
+    ]
+
+
+def _bounded(lives: Iterable[Life], now: float) -> list[Life]:
+    kept = [life for life in lives if life.state != "withdrawn" or now - life.since < FORGOTTEN_AFTER]
+    kept.sort(key=lambda life: (life.state == "withdrawn", -life.since, life.namespace, life.id))
+    return kept[:MOST_KEPT]
+
+
+# --- whether it is there -------------------------------------------------------------------------------------------
+
+
+def index_of(candidate: Candidate, table: Table) -> Index | None:
+    """The index that is what a hint asked for: by its name, or since it begins with the same keys."""
+    ready = [index for index in table.indexes if index.valid]
+    for index in ready:
+        if index.name == candidate.name:
+            return index
+    wanted = [_plain(key) for key in candidate.keys]
+    for index in ready:
+        keys = [_plain(key) for key in index.keys[: len(wanted)]]
+        same = keys == wanted or (
+            index.method == "btree" and keys == [_plain(key, turned=True) for key in candidate.keys]
+        )
+        if same and index.method == candidate.method and _bare(index.where) == _bare(candidate.where):
+            return index
+    return None
+
+
+def _plain(key: Key, *, turned: bool = False) -> tuple[str, bool, bool, str]:
+    nulls_first = key.descending if key.nulls_first is None else key.nulls_first
+    return key.column or _bare(key.sql), key.descending != turned, nulls_first != turned, key.opclass
+
+
+def _bare(sql: str) -> str:
+    """SQL without what one and the same expression may be written with and without: casts, brackets, spaces, quotes."""
+    return re.sub(r"::[a-z]+(?: [a-z]+)*(?:\(\d+(?:,\d+)?\))?(?:\[\])?|[\s()\"`]", "", sql.lower())
