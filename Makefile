@@ -6,11 +6,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint services bench lock compat clean
+.PHONY: help demo test check lint services bench bench-advice lock compat clean
 .DELETE_ON_ERROR:
 
 help:  ## what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo  ## see dbvitals at work, without a database of your own
 	@$(BIN)/dbvitals demo $(ARGS)
@@ -32,6 +32,9 @@ services: | $(BIN)/python  ## start the servers and leave them running; prints t
 
 bench: $(VENV)/.dev  ## what dbvitals costs a query
 	@$(BIN)/python bench/overhead.py $(ARGS)
+
+bench-advice: $(VENV)/.dev  ## how good the index advisor's advice is, beside an expert's; takes minutes
+	@$(BIN)/python bench/advice/run.py $(ARGS)
 
 compat: $(VENV)/.dev  ## the instrumentation's tests against the lowest bounds and SQLAlchemy 1.4, 2.0, 2.1
 	@$(BIN)/python scripts/services.py run -- $(BIN)/python scripts/compat.py $(ARGS)

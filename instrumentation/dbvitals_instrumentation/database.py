@@ -26,9 +26,9 @@ TRACED_FETCH = frozenset({"asyncpg"})
 
 _TEXT_IS_STRING = frozenset({"mysql", "mariadb"})
 
-See = Callable[[int, bool, Context], "Mapping[str, Any] | None"]
-"""Who judges the calls of one query: hears of each one's nanoseconds, whether it failed, and the context that it was
-made in; returns the attributes that its span is to be flagged with. Never raises."""
+See = Callable[[int, bool, Context, Any], "Mapping[str, Any] | None"]
+"""Who judges the calls of one query: hears of each one's nanoseconds, whether it failed, the context that it was made
+in, and the :class:`Execution` itself; returns the attributes that its span is to be flagged with. Never raises."""
 
 
 class Query:

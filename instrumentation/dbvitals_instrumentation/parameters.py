@@ -32,28 +32,14 @@ class ParametersHash:
     def __init__(self) -> None:
         self._last: tuple[Context | None, Any] = (None, None)
 
-    def of(self, context: Context, statement: str, parameters: Any) -> str | None:
-        """16 hex digits for a query within a trace.
-
-        ``None`` outside one, since there are no two queries to compare, and for more than :data:`MOST_PARAMETERS`
-        parameters or :data:`MOST_BYTES` bytes, or a parameter of a type of the application's. The text counts, too:
-        literals in it are parameters that were written out.
-        """
+    def of(self, context: Context, plain: bytes) -> str | None:
+        """16 hex digits for a query within a trace, ``None`` outside one, since there are no two queries to compare."""
         last = self._last
         keyed = last[1] if last[0] is context else self._key(context)
-        if keyed is None or (parameters and len(parameters) > MOST_PARAMETERS):
-            return None
-        try:
-            told = marshal.dumps((hash(statement), parameters), 2)  # of this version, equal values have equal bytes
-        except ValueError:
-            plain = _plain(parameters)
-            if plain is None:
-                return None
-            told = marshal.dumps((hash(statement), plain), 2)
-        if len(told) > MOST_BYTES:
+        if keyed is None:
             return None
         copied = keyed.copy()
-        copied.update(told)
+        copied.update(plain)
         digest: str = copied.hexdigest()
         return digest
 
@@ -66,6 +52,24 @@ class ParametersHash:
             keyed.update(above.trace_id.to_bytes(16, "big"))
         self._last = (context, keyed)
         return keyed
+
+
+def plain_of(statement: str, parameters: Any) -> bytes | None:
+    """What is hashed: equal for the same text with the same parameters in this process.
+
+    ``None`` for more than :data:`MOST_PARAMETERS` parameters or :data:`MOST_BYTES` bytes, or a parameter of a type of
+    the application's. The text counts, too: literals in it are parameters that were written out.
+    """
+    if parameters and len(parameters) > MOST_PARAMETERS:
+        return None
+    try:
+        told = marshal.dumps((hash(statement), parameters), 2)  # of this version, equal values have equal bytes
+    except ValueError:
+        plain = _plain(parameters)
+        if plain is None:
+            return None
+        told = marshal.dumps((hash(statement), plain), 2)
+    return told if len(told) <= MOST_BYTES else None
 
 
 def _plain(parameters: Any) -> list[Any] | None:

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from threading import get_ident
 from time import perf_counter_ns, time_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry import context as context_api
 from opentelemetry import trace
@@ -31,7 +31,7 @@ from dbvitals_instrumentation.database import Database, Query, See
 from dbvitals_instrumentation.endpoint import endpoint_of
 from dbvitals_instrumentation.fetching import count_rows, orphans
 from dbvitals_instrumentation.orm import relationship_of
-from dbvitals_instrumentation.parameters import ParametersHash
+from dbvitals_instrumentation.parameters import ParametersHash, plain_of
 from dbvitals_instrumentation.scope import Scope
 from dbvitals_instrumentation.statement import Statement
 from dbvitals_instrumentation.telemetry import SUPPRESS, Silence, Telemetry, attach, get_current
@@ -40,10 +40,21 @@ MOST_PARAMETERS = 32
 MOST_PARAMETER_CHARACTERS = 256
 
 
+class Counted(NamedTuple):
+    """A statement with its calls; ``nanoseconds`` are those of its fingerprint, in all texts and databases."""
+
+    namespace: str
+    system: str
+    fingerprint: str
+    text: str
+    calls: int
+    nanoseconds: int
+
+
 class Execution:
     """One DBAPI call that is being observed."""
 
-    __slots__ = ("context", "late", "official", "query", "span", "start", "took", "watch")
+    __slots__ = ("asked", "context", "late", "official", "plain", "query", "rows", "span", "start", "took", "watch")
 
     def __init__(self, watch: QueryWatch, query: Query, context: Context, official_span: Span | None) -> None:
         self.watch = watch
@@ -52,12 +63,35 @@ class Execution:
         self.official = official_span
         self.span: Span | None = None
         self.late: dict[str, Any] = {}
+        self.asked: tuple[str, Any] | None = None  # text and parameters, where they are of interest
+        self.plain: bytes | None = None  # both, as they are hashed
+        self.rows = -1
         self.start = time_ns()
         self.took = 0
 
     def fetched(self, rows: int, fetching: int, error: BaseException | None) -> None:
         """Record it, now that its rows have been fetched, which took ``fetching`` nanoseconds more."""
         self.watch.record(self, self.took + fetching, rows, error)
+
+    # What a judge may ask of it, before its span is written:
+
+    def told(self) -> int | None:
+        """A number that is equal for the same text with the same parameters; ``None`` where it is not known."""
+        if self.asked is None:
+            return None
+        plain = self.plain = plain_of(*self.asked)
+        return None if plain is None else hash(plain)
+
+    def look_closer(self) -> None:
+        """Put the hash of the parameters on the span: the query has been asked before in its trace."""
+        if self.plain is not None:
+            told = self.watch.hash.of(self.context, self.plain)
+            if told is not None:
+                self.late[semconv.PARAMETERS_HASH] = told
+
+    def name_caller(self) -> None:
+        """Put the caller on the span, if this is still its caller's stack."""
+        self.watch.name_caller(self.late)
 
 
 class QueryWatch:
@@ -96,7 +130,8 @@ class QueryWatch:
         self._spans = config.query_spans == "auto"
         self._plain = config.suppress_nested and not config.sqlcommenter
         self._live = self._spans and (config.sqlcommenter or not config.suppress_nested)
-        self._hash = ParametersHash() if config.parameters_hash and config.query_spans != "off" else None
+        self._hashes = config.parameters_hash and config.query_spans != "off"
+        self.hash = ParametersHash()
         self._caller = {"off": 0, "sampled": 1, "always": 2}[config.caller]
         self._listeners: dict[str, Callable[..., bool | None]] = {
             "do_execute": self._on_execute,
@@ -259,10 +294,12 @@ class QueryWatch:
 
     def _look_closer(self, execution: Execution, statement: str, parameters: Any, context: Any) -> None:
         """What tells a single query from others of its kind."""
-        if self._hash is not None and execution.query.returns_rows is not False:
-            told = self._hash.of(execution.context, statement, parameters)
-            if told is not None:
-                execution.late[semconv.PARAMETERS_HASH] = told
+        query = execution.query
+        if self._hashes and query.returns_rows is not False:
+            execution.asked = (statement, parameters)
+            if query.see is None:  # nobody knows which queries come again
+                execution.told()
+                execution.look_closer()
         relationship = relationship_of(context)
         if relationship is not None:
             execution.late[semconv.RELATIONSHIP] = relationship
@@ -327,11 +364,12 @@ class QueryWatch:
             if error is not None:
                 kind, description = _describe(error, late)
             if query.see is not None:
-                flags = query.see(took, error is not None, execution.context)
+                execution.rows = rows
+                flags = query.see(took, error is not None, execution.context, execution)
                 if flags is not None:
                     late.update(flags)
                     if semconv.SLOW in flags:
-                        self._name_caller(late)
+                        self.name_caller(late)
             end = execution.start + took
             writer, instruments = self._telemetry.sinks()
             if writer is not None and self._spans and execution.official is None and execution.span is None:
@@ -356,8 +394,8 @@ class QueryWatch:
         except Exception as fault:
             guard.fault("queries.record", fault)
 
-    def _name_caller(self, late: dict[str, Any]) -> None:
-        """Put the caller on the span of a slow query, if this is still its caller's stack."""
+    def name_caller(self, late: dict[str, Any]) -> None:
+        """Put the caller on the span of a query that is slow or in a loop, if this is still its caller's stack."""
         if self._caller and semconv.CODE_FUNCTION_NAME not in late and get_ident() not in self._settling:
             late.update(caller() or {})
 
@@ -418,6 +456,19 @@ class QueryWatch:
     def _remember(self, statement: Statement) -> None:
         if len(self._info) < 4 * self._config.max_fingerprints:
             self._info.setdefault(statement.fingerprint, statement)
+
+    def counted(self) -> list[Counted]:
+        """What has been asked so far, one item for each statement that is remembered; nanoseconds need a meter."""
+        found = []
+        for database in list(self._databases.values()):
+            for kept in (database.single, database.literal, database.batch):
+                for sql, query in list(kept.items()):
+                    get = query.attributes.get
+                    text = str(get(semconv.DB_QUERY_TEXT, "")) if kept is database.literal else sql
+                    namespace, system = str(get(semconv.DB_NAMESPACE, "")), str(get(semconv.DB_SYSTEM_NAME, ""))
+                    fingerprint = str(get(semconv.FINGERPRINT, ""))
+                    found.append(Counted(namespace, system, fingerprint, text, query.calls, query.cost.total))
+        return found
 
     def _observe_info(self) -> Iterable[Observation]:
         if not self._config.query_info:

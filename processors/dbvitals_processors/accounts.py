@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from opentelemetry.trace import SpanContext
 from opentelemetry.trace.propagation import _SPAN_KEY
 
 from dbvitals_instrumentation import guard, semconv
+from dbvitals_processors.docket import Call, Docket
 from dbvitals_processors.regressions import Key
 from dbvitals_processors.sketch import Sketch
 
@@ -20,8 +21,6 @@ MOST_LEARNT = 256
 Every call is judged and, if it is slow, counted."""
 
 Flags = Mapping[str, Any]
-Repeats = Callable[[int, "int | None", str], bool]
-"""Counts one query by trace, parent span and fingerprint; whether it repeats so often that it is an N+1."""
 
 
 _REPEATED = MappingProxyType({semconv.N_PLUS_ONE: True})
@@ -30,7 +29,8 @@ _REPEATED = MappingProxyType({semconv.N_PLUS_ONE: True})
 class Owner(Protocol):
     """Whom an account tells what goes beyond its query."""
 
-    repeats: Repeats | None
+    docket: Docket | None
+    names_callers: bool
 
     def count(self, account: Account, reason: str, span: SpanContext | None) -> None:
         """A call was slow."""
@@ -55,12 +55,13 @@ class Account:
         self._waiting: deque[int] = deque()
         self.publish(None, None)
 
-    def see(self, nanoseconds: int, failed: bool, context: Context) -> Flags | None:
+    def see(self, nanoseconds: int, failed: bool, context: Context, call: Call | None = None) -> Flags | None:
         """Count one call that has ended, and return what is to be put on its span. Never raises.
 
         Args:
             failed: then it may be slow, and says nothing of how long the query usually takes.
             context: of the caller, for the span above.
+            call: the call itself, to be kept as long as its trace may be worth a judge.
         """
         try:
             if not failed:
@@ -68,14 +69,24 @@ class Account:
                 if len(waiting) < MOST_LEARNT:
                     waiting.append(nanoseconds)
             flags = self.verdict(nanoseconds) if nanoseconds >= self.limit else None
-            repeats = self._owner.repeats
-            if repeats is not None:
-                above: Any = context.get(_SPAN_KEY)
-                if above is not None:
-                    trace_id, span_id, *_ = above.get_span_context()
-                    if span_id and repeats(trace_id, span_id, self.key[2]):
-                        return _REPEATED if flags is None else {**flags, **_REPEATED}
-            return flags
+            docket = self._owner.docket
+            if docket is None:
+                return flags
+            above: Any = context.get(_SPAN_KEY)
+            if above is None:
+                return flags
+            trace_id, span_id, remote, sampled, _, _ = above.get_span_context()
+            if not span_id:
+                return flags
+            if call is not None and sampled & 1 and docket.keeps and not remote:
+                number = docket.enter(trace_id, span_id, self, nanoseconds, call)
+            else:
+                number = docket.count(trace_id, span_id, self)
+            if number < docket.threshold:
+                return flags
+            if number == docket.threshold and call is not None and self._owner.names_callers:
+                call.name_caller()
+            return _REPEATED if flags is None else {**flags, **_REPEATED}
         except Exception as error:
             guard.fault("slow_queries.see", error)
             return None

@@ -23,8 +23,9 @@ from opentelemetry.trace import SpanContext
 
 from dbvitals_instrumentation import fork, guard, semconv
 from dbvitals_instrumentation.config import Config
-from dbvitals_processors.accounts import Account, Flags, Repeats
+from dbvitals_processors.accounts import Account, Flags
 from dbvitals_processors.baselines import Baselines, store_at
+from dbvitals_processors.docket import Call, Docket
 from dbvitals_processors.outliers import Outliers
 from dbvitals_processors.regressions import Key, Regression, Regressions
 from dbvitals_processors.thresholds import Thresholds
@@ -37,8 +38,9 @@ MOST_WAITING = 1024
 SAVING = 60.0
 """Seconds between two saves of the baselines."""
 
-See = Callable[[int, bool, Context], "Flags | None"]
-"""Hears of one call: nanoseconds, whether it failed, the caller's context. Returns what is to be put on its span."""
+See = Callable[[int, bool, Context, "Call | None"], "Flags | None"]
+"""Hears of one call: nanoseconds, whether it failed, the caller's context, the call. Returns what is to be put on its
+span."""
 
 
 class Detector:
@@ -47,7 +49,7 @@ class Detector:
     Args:
         config: its thresholds and where baselines are kept.
         meter_provider: the global one, whenever it is set, if not given.
-        repeats: says which queries are an N+1.
+        docket: counts the queries of each trace, and keeps what is worth a judge.
         on_regression: told of each query that has become slower, on the worker.
         clock: Unix time in seconds.
     """
@@ -57,7 +59,7 @@ class Detector:
         config: Config,
         *,
         meter_provider: MeterProvider | None = None,
-        repeats: Repeats | None = None,
+        docket: Docket | None = None,
         on_regression: Callable[[Regression], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -65,7 +67,7 @@ class Detector:
         self.least = self.thresholds.least
         """Nothing that took less than this many nanoseconds is slow, whichever query it is."""
         self.names_callers = config.caller != "off"
-        self.repeats = repeats
+        self.docket = docket
         self._on_regression = on_regression
         self._clock = clock
         self._most_series = config.max_fingerprints
@@ -85,7 +87,8 @@ class Detector:
         self.readers: list[Callable[[], None]] = []
         """Called by the worker before it learns."""
         self.listeners: list[Callable[[Any, Any], None]] = []
-        """Called by the worker with every span that a processor sees, and the query that it is, if it is one."""
+        """Called by the worker with every span that a processor sees, and the query that it is, if it is one. Then it
+        reads every span, which costs as much as all the rest: while there is none, few are read."""
         self.is_fed = False
         """Whether there is a span processor already through which foreign spans and the listeners' spans come."""
         self.forgetters: list[Callable[[], object]] = []
@@ -236,7 +239,7 @@ class Detector:
             account.clear()
 
 
-def _nobody(_nanoseconds: int, _failed: bool, _context: Context) -> None:
+def _nobody(_nanoseconds: int, _failed: bool, _context: Context, _call: Call | None = None) -> None:
     """Judges nothing."""
 
 

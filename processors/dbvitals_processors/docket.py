@@ -9,7 +9,7 @@ kept one by one and the rest is added up.
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -28,8 +28,12 @@ MOST_KINDS = 300
 MOST_SPANS = 2000
 """Kept of one trace; with this many, they are judged, or forgotten, without its root."""
 MOST_SPANS_IN_ALL = 50_000
+MOST_ALIKE = 10
+"""Traces with the same root and the same reason that are judged at once; each of them stands for its share of the rest."""
 MOST_FILED = 5_000
 """Kept of traces that wait for the judge; further traces are dropped, and counted as that."""
+SHORT_WAIT = 1_000_000
+"""Nanoseconds: a connection that came sooner was not waited for."""
 OLD = 300.0
 """Seconds from a trace's first query until it is judged, or forgotten, without its root."""
 
@@ -77,20 +81,24 @@ Mores = Mapping[tuple[int, str, str], More]  # by parent, namespace and fingerpr
 
 
 class Filed(NamedTuple):
-    """A trace, or a part of one, that is to be judged."""
+    """A trace, or a part of one, that is to be judged, and how many like it there were."""
 
     trace_id: int
     kept: list[Kept | ReadableSpan]
     more: Mores
     root: ReadableSpan | None
+    times: int = 1
+
+
+Alike = tuple[object, str]  # the reason why traces are worth a judge, and the name of their root
 
 
 @dataclass(slots=True, eq=False)
 class _Case:
-    """A trace that is not over; ``grave`` if it is worth a judge."""
+    """A trace that is not over; ``grave`` says why it is worth a judge, if it is."""
 
     born: float
-    grave: bool = False
+    grave: object = None
     waited: int = 0
     counts: dict[tuple[int, Kind], int] = field(default_factory=dict)
     asked: set[int] = field(default_factory=set)
@@ -124,7 +132,8 @@ class Docket:
         self._limits = Limits()
         self._young: dict[int, _Case] = {}
         self._old: dict[int, _Case] = {}
-        self._filed: deque[Filed] = deque()
+        self._filed: deque[tuple[Alike, Filed]] = deque()
+        self._alike: dict[Alike, int] = {}  # how many came since the judge was here
         self._spans_filed = 0
 
     def count(self, trace_id: int, parent_id: int, kind: Kind) -> int:
@@ -149,7 +158,7 @@ class Docket:
         late, told = call.late, call.told()
         if told is not None:
             if told in case.asked:
-                case.grave = True
+                case.grave = case.grave or kind
                 call.look_closer()
             else:
                 case.asked.add(told)
@@ -159,7 +168,7 @@ class Docket:
             self._remember(kind, late)
         case.kept.append((call.query.attributes, late, call.start, nanoseconds, parent_id, told))
         if number >= self.threshold or call.rows > self._limits.rows_served:
-            case.grave = True
+            case.grave = case.grave or kind
         if len(case.kept) >= MOST_SPANS:
             self._begin_anew(trace_id, case)
         return number
@@ -180,7 +189,7 @@ class Docket:
             return number
         case.kept.append(span)
         if number >= self.threshold or rows > self._limits.rows_served:
-            case.grave = True
+            case.grave = case.grave or kind or span.name
         if len(case.kept) >= MOST_SPANS:
             self._begin_anew(trace_id, case)
         return number
@@ -188,10 +197,13 @@ class Docket:
     def alone_span(self, span: ReadableSpan, rows: int) -> None:
         """Keep the span of a query without a trace, if it can be worth a judge."""
         if self.keeps and rows > self._limits.rows and span.context is not None:
-            self._file(Filed(span.context.trace_id, [span], {}, None))
+            self._put(("", span.name), Filed(span.context.trace_id, [span], {}, None))
 
     def keep(self, span: ReadableSpan) -> None:
         """Keep a span that is no query, as long as its trace may be worth a judge; close the trace if it is its root."""
+        name = span.name
+        if name == semconv.CHECKOUT_SPAN and (span.end_time or 0) - (span.start_time or 0) < SHORT_WAIT:
+            return
         context, parent = span.context, span.parent
         if context is None:
             return
@@ -201,15 +213,14 @@ class Docket:
             if case is not None:
                 self._end(trace_id, case, span)
             return
-        name = span.name
         if name == semconv.CHECKOUT_SPAN:
             case = case or self._rejuvenate(trace_id)
             case.waited += (span.end_time or 0) - (span.start_time or 0)
             if case.waited >= self._limits.wait:
-                case.grave = True
+                case.grave = case.grave or name
         elif name == semconv.HOLD_SPAN:
             case = case or self._rejuvenate(trace_id)
-            case.grave = True
+            case.grave = case.grave or name
         if case is None:  # no query has ended, so that this is above none, and not between two
             return
         case.kept.append(span)
@@ -218,10 +229,15 @@ class Docket:
 
     def filed(self) -> Iterator[Filed]:
         """What waits for the judge, now; called by the judge alone."""
-        for _ in range(len(self._filed)):
-            one = self._filed.popleft()
+        came, self._alike = self._alike, {}
+        waiting = [self._filed.popleft() for _ in range(len(self._filed))]
+        judged = Counter(alike for alike, _ in waiting)
+        for alike, one in waiting:
             self._spans_filed -= len(one.kept)
-            yield one
+            times = max(1, came.get(alike, 0) // judged[alike])
+            came[alike] = came.get(alike, 0) - times
+            judged[alike] -= 1
+            yield one._replace(times=times) if times > 1 else one
 
     def expire(self) -> None:
         """File, or forget, what is too old or too much by now; called by the judge alone."""
@@ -250,12 +266,13 @@ class Docket:
             self._young.pop(trace_id, None)
             self._old.pop(trace_id, None)
         case.kept[:0] = kept
-        case.grave = True
+        case.grave = case.grave or "another request"
 
     def clear(self) -> None:
         """Forget everything."""
         self._young, self._old = {}, {}
         self._filed.clear()
+        self._alike = {}
         self._spans_filed = 0
 
     def __len__(self) -> int:
@@ -285,32 +302,38 @@ class Docket:
         Where the root has a remote parent, the process may serve another request of the same trace meanwhile: what is
         below it stays.
         """
-        if root.parent is None or not case.grave:
+        filed = case.grave is not None and self._file(trace_id, case, root)
+        if filed and root.parent is not None:
+            case.kept, case.more = [], {}
+        else:
             self._young.pop(trace_id, None)
             self._old.pop(trace_id, None)
-            if case.grave:
-                self._file(Filed(trace_id, case.kept, _by_name(case.more), root))
-            return
-        kept, more, case.kept, case.more = case.kept, case.more, [], {}
-        self._file(Filed(trace_id, kept, _by_name(more), root))
 
     def _begin_anew(self, trace_id: int, case: _Case) -> None:
-        kept, more, case.kept, case.more = case.kept, case.more, [], {}
         if case.grave:
-            self._file(Filed(trace_id, kept, _by_name(more), None))
-        case.grave = False
+            self._file(trace_id, case, None)
+        case.kept, case.more = [], {}
+        case.grave = None
         case.counts, case.asked = {}, set()
 
     def _give_up(self, trace_id: int, case: _Case) -> None:
         if case.grave and case.kept:
-            self._file(Filed(trace_id, case.kept, _by_name(case.more), None))
+            self._file(trace_id, case, None)
 
-    def _file(self, one: Filed) -> None:
+    def _file(self, trace_id: int, case: _Case, root: ReadableSpan | None) -> bool:
+        """Have a trace judged, if not so many that are alike are going to be that one of them may stand for it."""
+        alike = (case.grave, "" if root is None else root.name)
+        number = self._alike[alike] = self._alike.get(alike, 0) + 1
+        return number <= MOST_ALIKE and self._put(alike, Filed(trace_id, case.kept, _by_name(case.more), root))
+
+    def _put(self, alike: Alike, one: Filed) -> bool:
         if self._spans_filed + len(one.kept) > MOST_FILED:
+            self._alike[alike] = self._alike.get(alike, 1) - 1
             self._drop()
-            return
+            return False
         self._spans_filed += len(one.kept)
-        self._filed.append(one)
+        self._filed.append((alike, one))
+        return True
 
     def _add(self, case: _Case, key: tuple[int, Kind], start: int, nanoseconds: int, rows: int) -> None:
         more = case.more.get(key)

@@ -13,6 +13,7 @@ from dbvitals_instrumentation.caller import caller
 from dbvitals_instrumentation.config import Config
 from dbvitals_processors.n_plus_one import NPlusOne
 from dbvitals_processors.query_span import Caller, QuerySpan, read
+from dbvitals_processors.trace_rules import TraceRules
 from dbvitals_processors.workload import Workload
 
 MOST_WAITING = 10_000
@@ -30,14 +31,20 @@ class Inbox(SpanProcessor):
     Args:
         workload: counts the queries.
         wake: is called when many spans wait.
+        rules: what the spans wait for.
     """
 
-    def __init__(self, workload: Workload, wake: Callable[[], None], config: Config) -> None:
+    def __init__(
+        self, workload: Workload, wake: Callable[[], None], config: Config, rules: TraceRules | None = None
+    ) -> None:
         self._workload = workload
         self._wake = wake
         self._repeats = NPlusOne(config.n_plus_one_threshold)
         self._names_callers = config.caller != "off"
         self._waiting: deque[tuple[ReadableSpan, QuerySpan | None]] = deque()
+        self.rules = rules
+        self.keeps = True
+        """Whether spans are kept; not where the rules hear of them by another way."""
         self.lost = 0
         """Spans that found no room."""
 
@@ -47,10 +54,12 @@ class Inbox(SpanProcessor):
             query = read(span)
             if query is not None:
                 self._workload.add(query)
-                if query.parent_id is not None:
-                    number = self._repeats.count(query.trace_id, query.parent_id, query.fingerprint)
-                    if number == self._repeats.threshold and query.caller is None and self._names_callers:
-                        query = replace(query, caller=_caller())
+            if not self.keeps:
+                return
+            if query is not None and query.parent_id is not None:
+                number = self._repeats.count(query.trace_id, query.parent_id, query.fingerprint)
+                if number == self._repeats.threshold and query.caller is None and self._names_callers:
+                    query = replace(query, caller=_caller())
             waiting = len(self._waiting)
             if waiting >= MOST_WAITING:
                 self.lost += 1

@@ -1,13 +1,12 @@
 """The only reader of raw span attributes: today's and yesterday's semantic conventions become one frozen ``QuerySpan``.
 
 Spans of dbvitals carry everything that is read here. Those of other instrumentations (the official SQLAlchemy one, the
-drivers', ddtrace's through a bridge) may speak the conventions from before they were stable, and have no fingerprint:
-it is computed from their text, so that one query counts as one, whoever saw it.
+drivers', ddtrace's through a bridge) may speak the conventions from before they were stable, or mix them with today's,
+and have no fingerprint: what the query is gets computed from their text, so that one query counts as one, whoever saw it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,8 +17,29 @@ from dbvitals_instrumentation import semconv
 from dbvitals_instrumentation.statement import Statement, parse
 from dbvitals_processors.docket import Kept
 
-_SQL_SYSTEMS = frozenset((*semconv.SYSTEMS.values(), semconv.OTHER_SQL))
+_SYSTEMS = {
+    **semconv.SYSTEMS,
+    # What the conventions called them before they were stable.
+    "cache": "intersystems.cache",
+    "db2": "ibm.db2",
+    "edb": "postgresql",
+    "h2": "h2database",
+    "hanadb": "sap.hana",
+    "informix": "ibm.informix",
+    "intersystems_cache": "intersystems.cache",
+    "maxdb": "sap.maxdb",
+    "mssqlcompact": "microsoft.sql_server",
+    "netezza": "ibm.netezza",
+    "spanner": "gcp.spanner",
+}
+"""``db.system.name`` by the names that dialects, drivers and yesterday's conventions have for it."""
+_OTHERS = ("derby", "firstsql", "hsqldb", "ingres", "instantdb", "interbase", "pervasive", "pointbase", "vertica")
+_SQL_SYSTEMS = frozenset((*_SYSTEMS.values(), *_OTHERS, semconv.OTHER_SQL))
+_SQL_SCOPES = frozenset({"opentelemetry.instrumentation.sqlalchemy", "opentelemetry.instrumentation.dbapi"})
+"""Whose queries are SQL, whatever the system."""
 _TEXT_IS_STRING = frozenset({"mysql", "mariadb"})  # systems in which "…" is a string
+_EXCEPTION_TYPE = "exception.type"  # of the event that the SDK records for an exception
+_BATCH = "BATCH "
 
 
 class Caller(NamedTuple):
@@ -41,7 +61,8 @@ class QuerySpan:
         start, end: Unix time in nanoseconds.
         rows: rows returned, ``None`` where nobody counted them.
         batch_size: parameter sets of a batch, 1 for a single query.
-        error_type: ``error.type``, ``None`` for success; :data:`semconv.ERROR` for a failed span that has none.
+        error_type: ``error.type``, ``None`` for success; of a failed span that has none the status code, the type of
+            the exception that is recorded with it, or :data:`semconv.ERROR`.
         port: ``None`` for the system's own default.
         trace_id, span_id, parent_id: as in the span's context; ``parent_id`` is ``None`` for a root.
         parameters_hash: equal for equal parameters within a trace, ``None`` where it is not known.
@@ -86,25 +107,24 @@ def read(span: ReadableSpan) -> QuerySpan | None:
     if not span.attributes:
         return None
     attributes = _plain(span.attributes)
-    system = attributes.get(semconv.DB_SYSTEM_NAME)
-    if system is None:
-        system = attributes.get(semconv.OLD_DB_SYSTEM)
-        if system is None:
+    name = attributes.get(semconv.DB_SYSTEM_NAME)
+    if name is None:
+        name = attributes.get(semconv.OLD_DB_SYSTEM)
+        if name is None:
             return None
-        attributes = _in_todays_words(attributes)
-    system = semconv.SYSTEMS.get(str(system), str(system))
+    system = _SYSTEMS.get(str(name), str(name))
     if system not in _SQL_SYSTEMS:
+        scope = span.instrumentation_scope
+        if scope is None or scope.name not in _SQL_SCOPES:
+            return None
+        system = semconv.OTHER_SQL
+    if semconv.FINGERPRINT not in attributes and not _complete(attributes, system):
         return None
     get: Any = attributes.get
-    if semconv.FINGERPRINT not in attributes:
-        statement = _statement(attributes, system)
-        if statement is None:
-            return None
-        get = _completed(attributes, statement).get
     context, parent = span.context, span.parent
     error_type = get(semconv.ERROR_TYPE)
     if error_type is None and span.status.status_code is StatusCode.ERROR:
-        error_type = get(semconv.DB_RESPONSE_STATUS_CODE) or semconv.ERROR
+        error_type = get(semconv.DB_RESPONSE_STATUS_CODE) or _exception_type(span) or semconv.ERROR
     return _query(
         get,
         system,
@@ -171,17 +191,11 @@ def caller_in(get: Any) -> Caller | None:
 
 def normalised(text: str, system: str) -> str:
     """A query's text without literals, whoever wrote it."""
-    return parse(text, double_quotes="string" if system in _TEXT_IS_STRING else "identifier").text if text else ""
+    return _parsed(text, system).text if text else ""
 
 
-_TODAY = {
-    semconv.OLD_DB_NAME: semconv.DB_NAMESPACE,
-    semconv.OLD_DB_STATEMENT: semconv.DB_QUERY_TEXT,
-    semconv.OLD_DB_OPERATION: semconv.DB_OPERATION_NAME,
-    semconv.OLD_DB_SQL_TABLE: semconv.DB_COLLECTION_NAME,
-    semconv.OLD_NET_PEER_NAME: semconv.SERVER_ADDRESS,
-    semconv.OLD_NET_PEER_PORT: semconv.SERVER_PORT,
-}
+def _parsed(text: str, system: str) -> Statement:
+    return parse(text, double_quotes="string" if system in _TEXT_IS_STRING else "identifier")
 
 
 def _plain(attributes: Any) -> dict[str, Any]:
@@ -192,28 +206,52 @@ def _plain(attributes: Any) -> dict[str, Any]:
         return dict(attributes)
 
 
-def _in_todays_words(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Yesterday's names exchanged for today's; where both are there, today's value stands."""
-    return {**{_TODAY[name]: value for name, value in attributes.items() if name in _TODAY}, **attributes}
+def _complete(attributes: dict[str, Any], system: str) -> bool:
+    """Put what a span without a fingerprint tells of its query into today's words; false where it tells of none.
+
+    The stable names and those from before stand side by side (the drivers' instrumentations have today's
+    ``db.query.text`` with yesterday's ``net.peer.name``); where both are there, today's value stands. The text, if there
+    is one, knows better what it does than ``db.operation``, which may be its first word and the database's name.
+    """
+    get = attributes.get
+    text = get(semconv.DB_QUERY_TEXT) or get(semconv.OLD_DB_STATEMENT)
+    operation = get(semconv.DB_OPERATION_NAME) or get(semconv.OLD_DB_OPERATION) or ""
+    collection = get(semconv.DB_COLLECTION_NAME) or get(semconv.OLD_DB_SQL_TABLE) or ""
+    summary = get(semconv.DB_QUERY_SUMMARY)
+    told = text or summary or (operation and f"{operation} {collection}".rstrip())
+    if not told:
+        return False
+    statement = _parsed(str(told), system)
+    batch = _BATCH if operation[: len(_BATCH)].upper() == _BATCH else ""
+    if statement.operation:
+        operation = batch + statement.operation
+    elif not operation.isidentifier():  # the first word of a text may hold a literal
+        operation = ""
+    attributes[semconv.FINGERPRINT] = statement.fingerprint
+    attributes[semconv.DB_OPERATION_NAME] = operation
+    attributes[semconv.DB_COLLECTION_NAME] = statement.collection or collection
+    attributes[semconv.DB_QUERY_SUMMARY] = (
+        batch + statement.summary if statement.summary else summary and normalised(str(summary), system)
+    )
+    attributes[semconv.DB_QUERY_TEXT] = str(text or "")
+    attributes[semconv.DB_NAMESPACE] = str(get(semconv.DB_NAMESPACE) or get(semconv.OLD_DB_NAME) or "")
+    attributes[semconv.SERVER_ADDRESS] = get(semconv.SERVER_ADDRESS) or get(semconv.OLD_NET_PEER_NAME)
+    attributes[semconv.SERVER_PORT] = _port(get(semconv.SERVER_PORT) or get(semconv.OLD_NET_PEER_PORT), system)
+    return True
 
 
-def _statement(attributes: Mapping[str, Any], system: str) -> Statement | None:
-    """What a span without a fingerprint says of its query; ``None`` where it names neither text nor operation."""
-    text = attributes.get(semconv.DB_QUERY_TEXT) or attributes.get(semconv.DB_QUERY_SUMMARY)
-    if not text:
-        operation = attributes.get(semconv.DB_OPERATION_NAME)
-        if not operation:
-            return None
-        text = f"{operation} {attributes.get(semconv.DB_COLLECTION_NAME, '')}".rstrip()
-    return parse(str(text), double_quotes="string" if system in _TEXT_IS_STRING else "identifier")
+def _port(port: Any, system: str) -> int | None:
+    """A port that is not the system's own; some write it as text."""
+    if port is None:
+        return None
+    try:
+        number = int(port)
+    except ValueError:
+        return None
+    return None if number == semconv.DEFAULT_PORTS.get(system) else number
 
 
-def _completed(attributes: Mapping[str, Any], statement: Statement) -> dict[str, Any]:
-    """The attributes with what the statement says for itself where they say nothing."""
-    found = {
-        semconv.FINGERPRINT: statement.fingerprint,
-        semconv.DB_OPERATION_NAME: statement.operation,
-        semconv.DB_COLLECTION_NAME: statement.collection,
-        semconv.DB_QUERY_SUMMARY: statement.summary,
-    }
-    return {**{name: value for name, value in found.items() if value}, **attributes}
+def _exception_type(span: ReadableSpan) -> str | None:
+    """The class of the exception that was recorded with a span; its message may hold literals."""
+    found = (event.attributes[_EXCEPTION_TYPE] for event in span.events if _EXCEPTION_TYPE in (event.attributes or ()))
+    return next(map(str, found), None)

@@ -15,6 +15,7 @@ from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.trace import StatusCode
 
 from dbvitals_instrumentation import guard, semconv
 from dbvitals_instrumentation.caller import caller
@@ -82,17 +83,17 @@ class SlowQueryProcessor(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Hand the span on, flagged if it is a slow query."""
         try:
+            attributes = attributes_of(span)
+            if self._feeds and self.detector.listeners:
+                self._have_read(span)
             scope = span.instrumentation_scope
-            ours = judges and scope is not None and scope.name == semconv.SCOPE  # then its flags are on it
-            if self._feeds and (not ours or self.detector.listeners):
-                if len(self._waiting) < MOST_WAITING:
-                    self._waiting.append(span)
-                    if len(self._waiting) == MOST_WAITING // 2:
-                        self.detector.wake()
-                else:
-                    self.detector.drop()
-            if not ours:
-                span = self._look(span)
+            if judges and scope is not None and scope.name == semconv.SCOPE and semconv.FINGERPRINT in attributes:
+                if span.parent is None and self._feeds and self.detector.docket is not None:
+                    self.detector.docket.alone_span(span, attributes.get(semconv.DB_RESPONSE_RETURNED_ROWS, 0))
+            elif semconv.POOL_NAME in attributes and semconv.DB_SYSTEM_NAME not in attributes:
+                self._keep(span)
+            else:
+                span = self._look(span, attributes)
         except Exception as error:
             guard.fault("slow_queries.on_end", error)
         self.next_processor.on_end(span)
@@ -119,6 +120,8 @@ class SlowQueryProcessor(SpanProcessor):
     def _feed_no_more(self) -> None:
         if self._feeds:
             self._feeds = self.detector.is_fed = False
+            if self.detector.docket is not None:
+                self.detector.docket.keeps = False
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Finish what waits, then have the next processor do so; false where that took too long."""
@@ -127,63 +130,99 @@ class SlowQueryProcessor(SpanProcessor):
         left = max(0, round((end - time.monotonic()) * 1000))
         return self.next_processor.force_flush(left) and done
 
-    def _look(self, span: ReadableSpan) -> ReadableSpan:
-        """The span of another instrumentation, or its flagged copy."""
-        detector = self.detector
-        if self._feeds and not detector.worker.running:
-            detector.start()
-        took = (span.end_time or 0) - (span.start_time or 0)
-        if took < detector.least and (detector.repeats is None or not self._feeds):
-            return span
-        flags = self._flags(span, took)
-        return span if not flags else with_attributes(span, flags)
+    def _look(self, span: ReadableSpan, attributes: Mapping[str, Any]) -> ReadableSpan:
+        """A span that was not judged before it was written, or its flagged copy."""
+        if semconv.DB_SYSTEM_NAME in attributes or semconv.OLD_DB_SYSTEM in attributes:
+            judged = bool(judges) and semconv.FINGERPRINT in attributes  # enriched by us
+            account = self._account(span, attributes, judged)
+            if account is not None:
+                flags = self._flags(span, attributes, account, judged)
+                return span if not flags else with_attributes(span, flags)
+        self._keep(span)
+        return span
 
-    def _flags(self, span: ReadableSpan, took: int) -> dict[str, Any] | None:
-        """What is to be put on a span. A quick query whose text was never seen is left to the worker to read."""
-        attributes = attributes_of(span)
-        if semconv.DB_SYSTEM_NAME not in attributes and semconv.OLD_DB_SYSTEM not in attributes:
-            return None
+    def _keep(self, span: ReadableSpan) -> None:
+        docket = self.detector.docket
+        if docket is not None and docket.keeps and self._feeds:
+            docket.keep(span)
+
+    def _account(self, span: ReadableSpan, attributes: Mapping[str, Any], judged: bool) -> Account | None:
+        """The account of a query; ``None`` for others, and for a quick one whose text was never seen: the worker is to
+        read it."""
+        detector = self.detector
         text = _text(attributes)
         account = self._known.get(text)
-        if account is None:
-            if took < self.detector.least:
-                return None  # the worker is going to read it
-            query = read(span)
-            if query is None:
-                return None
-            account = self._account_of(query)
-            self._recognise(text, account)
-        flags: dict[str, Any] = {}
-        judged = bool(judges) and semconv.FINGERPRINT in attributes  # ours, or enriched by us
+        if account is not None:
+            return account
+        if self._feeds and not detector.worker.running:
+            detector.start()
+        if _took(span) < detector.least:
+            if self._feeds and not judged and not detector.listeners:
+                self._have_read(span)
+            return None
+        query = read(span)
+        if query is None:
+            return None
+        account = self._account_of(query)
+        self._recognise(text, account)
+        return account
+
+    def _have_read(self, span: ReadableSpan) -> None:
+        if len(self._waiting) < MOST_WAITING:
+            self._waiting.append(span)
+            if len(self._waiting) == MOST_WAITING // 2:
+                self.detector.wake()
+        else:
+            self.detector.drop()
+
+    def _flags(
+        self, span: ReadableSpan, attributes: Mapping[str, Any], account: Account, judged: bool
+    ) -> dict[str, Any] | None:
+        """What is to be put on the span of a query."""
+        detector, took = self.detector, _took(span)
+        flags: dict[str, Any] | None = None
+        names_caller = False
         if took >= account.limit and semconv.SLOW not in attributes:
-            flags.update(account.verdict(took, span.context, counted=self._feeds and not judged) or {})
-            if flags and self.detector.names_callers and semconv.CODE_FUNCTION_NAME not in attributes:
-                flags.update(caller() or {})
-        repeats = self.detector.repeats
-        if repeats is not None and self._feeds and not judged:
-            parent = span.parent
-            if parent is not None:
-                trace_id, span_id, *_ = parent
-                if repeats(trace_id, span_id, account.key[2]):
-                    flags[semconv.N_PLUS_ONE] = True
+            verdict = account.verdict(took, span.context, counted=self._feeds and not judged)
+            if verdict is not None:
+                flags, names_caller = {**verdict}, True
+        if self._feeds and not judged:
+            if not detector.worker.running:
+                detector.start()
+            if not detector.listeners and not _failed(span, attributes):  # else the worker reads it
+                account.remember(took)
+            docket = detector.docket
+            if docket is not None:
+                rows = attributes.get(semconv.DB_RESPONSE_RETURNED_ROWS, 0)
+                number = docket.enter_span(span, account, rows)
+                if number >= docket.threshold:
+                    flags = {**(flags or {}), semconv.N_PLUS_ONE: True}
+                    names_caller = names_caller or number == docket.threshold
+                elif number == 0:
+                    docket.alone_span(span, rows)
+        if (
+            flags is not None
+            and names_caller
+            and detector.names_callers
+            and semconv.CODE_FUNCTION_NAME not in attributes
+        ):
+            flags.update(caller() or {})
         return flags
 
     def _account_of(self, query: QuerySpan) -> Account:
-        return self.detector.account(query.namespace, query.operation, query.fingerprint, query.summary)
+        """The account of a query that was read, which is held: it lives as long as somebody holds it."""
+        account = self.detector.account(query.namespace, query.operation, query.fingerprint, query.summary)
+        self._held.pop(account.key, None)
+        self._held[account.key] = account
+        if len(self._held) > MOST_QUERIES:
+            _forget_oldest(self._held)
+        return account
 
     def _recognise(self, text: _Text, account: Account) -> None:
         if isinstance(text[1], str) and len(text[1]) <= MOST_CHARACTERS:
             self._known[text] = account
             if len(self._known) > MOST_TEXTS:
-                with suppress(KeyError, RuntimeError, StopIteration):  # another thread was here
-                    del self._known[next(iter(self._known))]
-
-    def _hold(self, account: Account) -> None:
-        """Keep the account of a query that was asked lately: it lives as long as somebody holds it."""
-        self._held.pop(account.key, None)
-        self._held[account.key] = account
-        if len(self._held) > MOST_QUERIES:
-            del self._held[next(iter(self._held))]
+                _forget_oldest(self._known)
 
     # --- on the worker --------------------------------------------------------------------------------------------
 
@@ -200,7 +239,6 @@ class SlowQueryProcessor(SpanProcessor):
         if query is not None and not (judges and semconv.FINGERPRINT in attributes):
             account = self._account_of(query)
             self._recognise(_text(attributes), account)
-            self._hold(account)
             if query.error_type is None:
                 account.remember(query.nanoseconds)
         for listener in self.detector.listeners:
@@ -226,6 +264,19 @@ def hears_starts(processor: object) -> bool:
         return any(map(hears_starts, inner))
     hooks = (getattr(type(processor), "on_start", None), getattr(type(processor), "_on_ending", None))
     return any(hook is not None and not hook.__module__.startswith("opentelemetry.sdk.trace") for hook in hooks)
+
+
+def _forget_oldest(kept: dict[Any, Any]) -> None:
+    with suppress(KeyError, RuntimeError, StopIteration):  # another thread was here
+        del kept[next(iter(kept))]
+
+
+def _failed(span: ReadableSpan, attributes: Mapping[str, Any]) -> bool:
+    return semconv.ERROR_TYPE in attributes or span.status.status_code is StatusCode.ERROR
+
+
+def _took(span: ReadableSpan) -> int:
+    return (span.end_time or 0) - (span.start_time or 0)
 
 
 def _text(attributes: Mapping[str, Any]) -> _Text:

@@ -121,7 +121,7 @@ class TraceRules:
 
     def _try(self, docket: Docket, filed: Filed) -> None:
         """Judge what a docket has filed."""
-        trace_id, kept, more, root_span = filed
+        trace_id, kept, more, root_span, times = filed
         seen = [_seen(trace_id, one, -number) for number, one in enumerate(kept, 1)]
         root = no_query(root_span) if root_span is not None else None
         if root_span is not None and root_span.parent is not None and root is not None:
@@ -130,14 +130,15 @@ class TraceRules:
             seen = [told for told in seen if told.span_id in below]
         trace = trace_of(trace_id, seen if root is None else [*seen, root], root, more)
         if trace.queries or trace.checkouts:
-            self._judge(trace)
+            self._judge(trace, times)
 
-    def _judge(self, trace: Trace) -> None:
+    def _judge(self, trace: Trace, times: int = 1) -> None:
+        """Apply the rules to a trace that stands for ``times`` of its like."""
         alone = len(trace.queries) == 1 and trace.root is None and not trace.holds
         for rule in RULES_ALONE if alone else self._rules:
             try:
                 for finding in rule(trace, self._limits):
-                    found = self._attributed(finding)
+                    found = _multiplied(self._attributed(finding), times)
                     self._findings.add(found)
                     if rule is n_plus_one:
                         self._count(found)
@@ -167,7 +168,7 @@ class TraceRules:
         function = finding.caller.function if finding.caller is not None else ""
         series = (finding.fingerprint, function)
         if series not in self._series and len(self._series) >= MOST_SERIES:
-            instruments.n_plus_one.add(1, {semconv.FINGERPRINT: semconv.OTHER})
+            instruments.n_plus_one.add(finding.occurrences, {semconv.FINGERPRINT: semconv.OTHER})
             return
         self._series.add(series)
         attributes = {
@@ -176,10 +177,21 @@ class TraceRules:
             semconv.FINGERPRINT: finding.fingerprint,
             semconv.CODE_FUNCTION_NAME: function,
         }
-        instruments.n_plus_one.add(1, {name: value for name, value in attributes.items() if value})
+        instruments.n_plus_one.add(finding.occurrences, {name: value for name, value in attributes.items() if value})
 
 
 def _seen(trace_id: int, kept: Kept | ReadableSpan, number: int) -> Seen:
     if isinstance(kept, tuple):
         return read_call(kept, trace_id, number)
     return read(kept) or no_query(kept)
+
+
+def _multiplied(finding: Finding, times: int) -> Finding:
+    if times == 1:
+        return finding
+    return replace(
+        finding,
+        occurrences=finding.occurrences * times,
+        queries=finding.queries * times,
+        nanoseconds=finding.nanoseconds * times,
+    )

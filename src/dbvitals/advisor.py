@@ -23,17 +23,16 @@ from dbvitals_processors.hints.lives_file import LivesFile, place
 from dbvitals_processors.hints.publish import Board
 from dbvitals_processors.hints.sources import recorded
 from dbvitals_processors.hints.sources.quiet import quiet
+from dbvitals_processors.sketch import Sketch
 from dbvitals_processors.worker import Worker
 from dbvitals_processors.workload import QueryTotals, Workload
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import ReadableSpan
-
+    from dbvitals_instrumentation.queries import Counted
     from dbvitals_instrumentation.telemetry import Telemetry
     from dbvitals_processors.hints.lifecycle import Life
     from dbvitals_processors.hints.model import WorkloadQuery
     from dbvitals_processors.hints.sources.parameters import ParameterSamples
-    from dbvitals_processors.query_span import QuerySpan
 
 ENGINE = "engine"
 """The word for the application's own URL."""
@@ -46,6 +45,7 @@ _BLOCKING = {"aiosqlite": "sqlite", "aiomysql": "mysql+pymysql", "asyncmy": "mys
 _NAMED = frozenset(("postgresql", "mysql", "mariadb"))  # systems whose namespace begins with the database's name
 _log = logging.getLogger("dbvitals")
 
+_Key = tuple[str, str, str, str]  # namespace, fingerprint, system, text
 Ask = Callable[[URL], AbstractContextManager[Any]]
 
 
@@ -62,7 +62,8 @@ class Advisor:
     Args:
         config: its ``advise`` is the number of seconds between two looks.
         telemetry: where the hints are metrics.
-        listeners: of the verdicts' worker, which hears of every query.
+        counted: gives what has been asked so far; :meth:`dbvitals_instrumentation.queries.QueryWatch.counted`.
+        urls: gives those of the application's engines.
         samples: of parameters, where the application allows that.
         clock: Unix time in seconds.
         ask: opens a planner; :func:`dbvitals_processors.hints.explain.planner_for` if not given.
@@ -75,7 +76,8 @@ class Advisor:
         self,
         config: Config,
         telemetry: Telemetry,
-        listeners: list[Callable[[Any, Any], None]],
+        counted: Callable[[], Iterable[Counted]],
+        urls: Callable[[], Iterable[URL]],
         samples: ParameterSamples | None = None,
         *,
         clock: Callable[[], float] = time.time,
@@ -83,17 +85,18 @@ class Advisor:
     ) -> None:
         self._given = None if config.advise_database == ENGINE else _url(config.advise_database)
         self._telemetry = telemetry
-        self._listeners = listeners
-        self._urls: set[URL] = set()
+        self._counted = counted
+        self._urls = urls
         self._samples = samples
         self._clock = clock
         self._ask = ask
         kept = place(config.hints_file, config.baseline_file)
         self._file = LivesFile(kept) if kept is not None else None
         self._lives: tuple[Life, ...] = ()
-        self._workload = Workload()
+        self._former: tuple[dict[_Key, int], dict[str, int]] = ({}, {})
         self._since = clock()
         self._looks: deque[_Look] = deque(maxlen=MOST_LOOKS)
+        self._asked: dict[str, float] = {}  # when each database was last asked
         self._said: set[str] = set()
         self._closing = False
         self.board = Board()
@@ -103,35 +106,23 @@ class Advisor:
         """Begin."""
         self._telemetry.add_source(semconv.INDEX_HINT_SAVING, self.board.saving)
         self._telemetry.add_source(semconv.INDEX_HINT_FIRST_SEEN, self.board.first_seen)
-        self._listeners.append(self.see)
         self.worker.start()
 
     def uninstall(self) -> None:
         """End; a look that goes on comes to nothing, and nobody waits for it."""
         self._closing = True
-        self._listeners.remove(self.see)
         self.worker.stop(0.0)
         self.board.clear()
 
     def forget_unwatched(self) -> None:
         """Nothing was passed over."""
 
-    def met(self, engine: Any) -> None:
-        """Remember the URL of an engine of the application's."""
-        self._urls.add(engine.url)
-
-    def see(self, _span: ReadableSpan | None, query: QuerySpan | None) -> None:
-        """Count a query of the application; a listener of the verdicts' worker, never on the application's threads."""
-        if query is not None:
-            self._workload.add(query)
-
     def work(self) -> None:
         """Take a look at each database."""
         if self._closing:
             return
         now = self._clock()
-        workload, self._workload = self._workload, Workload()
-        look = _Look(max(0.0, now - self._since), workload.totals())
+        look = _Look(max(0.0, now - self._since), self._asked_since())
         self._since = now
         self._looks.append(look)
         while len(self._looks) > 1 and sum(one.seconds for one in self._looks) > DAY:
@@ -146,11 +137,36 @@ class Advisor:
         if not self._closing:
             self._keep(lives)
 
+    def _asked_since(self) -> list[QueryTotals]:
+        """What was asked since this was last called: the time of a fingerprint is divided among its texts by calls."""
+        calls: dict[_Key, int] = {}
+        nanoseconds: dict[str, int] = {}
+        for one in self._counted():
+            key = (one.namespace, one.fingerprint, one.system, one.text)
+            calls[key] = calls.get(key, 0) + one.calls
+            nanoseconds[one.fingerprint] = one.nanoseconds
+        former, self._former = self._former, (calls, nanoseconds)
+        new = {key: _grown(number, former[0].get(key, 0)) for key, number in calls.items()}
+        of_all: dict[str, int] = {}
+        for key, number in new.items():
+            of_all[key[1]] = of_all.get(key[1], 0) + number
+        found = []
+        for (namespace, fingerprint, system, text), number in new.items():
+            if number:
+                took = _grown(nanoseconds[fingerprint], former[1].get(fingerprint, 0)) * number // of_all[fingerprint]
+                found.append(QueryTotals(namespace, fingerprint, system, "", text, number, took, 0, {}, {}, Sketch()))
+        return found
+
     def _keep(self, lives: tuple[Life, ...]) -> None:
         self._lives = lives
         if self._file is not None:
             self._file.save(lives)
-        self.board.publish(lives)
+        self.board.publish([life for life in lives if self._is_ours(life)])
+
+    def _is_ours(self, life: Life) -> bool:
+        """Whether it is of a database that we ask, and was advised in our last look: others may use the same file."""
+        asked = self._asked.get(life.namespace)
+        return asked is not None and (life.state == "applied" or life.seen == asked)
 
     def _look_at(self, url: URL, look: _Look, lives: tuple[Life, ...], now: float) -> tuple[Life, ...]:
         from dbvitals_processors.hints import lifecycle  # here: it takes a while, and some processes ask nothing
@@ -164,6 +180,7 @@ class Advisor:
         with (self._ask or planner_for)(url) as planner:
             advice, catalogue = advise(planner, queries), planner.catalogue()
         recent = self._queries([look], namespace)
+        self._asked[url.database or ""] = now
         after = lifecycle.advance(lives, url.database or "", advice, catalogue, queries, now, recent=recent)
         if {one.id for one in lives if one.state == "applied"} < {one.id for one in after if one.state == "applied"}:
             self._looks.clear()  # what queries took before says nothing any more of what they take
@@ -181,7 +198,7 @@ class Advisor:
     def _databases(self) -> list[URL]:
         if self._given is not None:
             return [self._given]
-        found = {url.render_as_string(hide_password=False): url for url in map(_blocking, list(self._urls))}
+        found = {url.render_as_string(hide_password=False): url for url in map(_blocking, list(self._urls()))}
         return [found[text] for text in sorted(found)]
 
     def _pass_over(self, url: URL, error: Exception) -> None:
@@ -196,11 +213,17 @@ class Advisor:
 
     def _begin_anew(self) -> None:
         """In a forked child: what was asked, and the hints, are the parent's to tell of."""
-        self._workload = Workload()
+        self._asked_since()
         self._looks.clear()
         self._lives = ()
+        self._asked.clear()
         self._since = self._clock()
         self.board.clear()
+
+
+def _grown(now: int, before: int) -> int:
+    """By how much a count has grown; one that is less was forgotten, and came again."""
+    return now - before if now >= before else now
 
 
 def _url(text: str) -> URL:

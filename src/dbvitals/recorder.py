@@ -61,7 +61,7 @@ class Recorder:
         self._clock = clock
         self._workload = Workload()
         self._rules = TraceRules(config.n_plus_one_threshold)
-        self._inbox = Inbox(self._workload, self._wake_up, config)
+        self._inbox = Inbox(self._workload, self._wake_up, config, self._rules)
         self._meters = Meters()
         self._lock = threading.RLock()
         self._running = False

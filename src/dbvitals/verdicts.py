@@ -16,12 +16,13 @@ from dbvitals_instrumentation.config import Config
 from dbvitals_instrumentation.database import See
 from dbvitals_instrumentation.telemetry import Telemetry
 from dbvitals_processors.detector import Detector
-from dbvitals_processors.n_plus_one import NPlusOne
+from dbvitals_processors.docket import Docket
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
+    from dbvitals_processors.inbox import Inbox
     from dbvitals_processors.slow_queries import SlowQueryProcessor
     from dbvitals_processors.trace_rules import TraceRules
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 PATIENCE = 2.0
 """Seconds that :meth:`Verdicts.close` waits for the worker at most."""
 _MODULE = "dbvitals_processors.slow_queries"
+_INBOX = "dbvitals_processors.inbox"
 
 
 class Verdicts:
@@ -52,13 +54,14 @@ class Verdicts:
         self._meter_provider = meter_provider
         self._composite: Any = None  # the processor of processors that ours is in
         self._processor: SlowQueryProcessor | None = None
+        self._inner: tuple[Any, ...] = ()  # what it is around
         self._rules: TraceRules | None = None
+        self._inbox: Inbox | None = None
         self._closed = False
         theirs = self._users_own()
         self._owned = theirs is None
-        self._repeated = NPlusOne(config.n_plus_one_threshold)
         self.detector = Detector(config, meter_provider=meter_provider) if theirs is None else theirs.detector
-        self.detector.repeats = self._repeats
+        self._docket = self.detector.docket = Docket(config.n_plus_one_threshold, self.detector.drop)
         self.detector.readers.append(self._look)
         self.detector.forgetters.append(self._forget)
         self._look()
@@ -78,19 +81,17 @@ class Verdicts:
         detector.rest()
         detector.readers.remove(self._look)
         detector.forgetters.remove(self._forget)
-        detector.repeats = None
+        detector.docket = None
         detector.worker.flush(PATIENCE)
         if self._rules is not None:
-            detector.listeners.remove(self._rules.see)
-            self._rules.finish()
+            self._rules.follow(None)
+        if self._inbox is not None:
+            self._inbox.keeps = True
         if self._owned:
             detector.close()
 
-    def _repeats(self, trace_id: int, parent_id: int | None, fingerprint: str) -> bool:
-        return self._repeated.count(trace_id, parent_id, fingerprint) >= self._repeated.threshold
-
     def _forget(self) -> None:
-        self._repeated.clear()
+        self._docket.clear()
         if self._rules is not None:
             self._rules.clear()
 
@@ -99,8 +100,8 @@ class Verdicts:
         try:
             if self._rules is not None:
                 self._rules.expire()
-            elif self._processors():
-                self._follow()
+            elif processors := self._processors():
+                self._follow(processors)
         except Exception as error:
             guard.fault("verdicts.look", error)
 
@@ -114,14 +115,20 @@ class Verdicts:
         """The processor that the user has put there: then that is the one."""
         return next((one for one in self._processors() if type(one).__module__ == _MODULE), None)
 
-    def _follow(self) -> None:
-        """Judge traces as they end, and put one processor around all those that the provider has."""
+    def _follow(self, processors: tuple[Any, ...]) -> None:
+        """Judge traces as they end, and put one processor around all those that the provider has.
+
+        Where `dbvitals run` has rules of its own, they are the ones, and its inbox need keep no spans for them.
+        """
         from dbvitals_processors.trace_rules import TraceRules
 
-        self._rules = TraceRules(
-            self._config.n_plus_one_threshold, Telemetry(self._tracer_provider, self._meter_provider)
-        )
-        self.detector.listeners.append(self._rules.see)
+        self._inbox = next((one for one in processors if type(one).__module__ == _INBOX and one.rules), None)
+        rules = self._inbox.rules if self._inbox is not None else None
+        self._rules = rules or TraceRules(self._config.n_plus_one_threshold)
+        self._rules.telemetry = Telemetry(self._tracer_provider, self._meter_provider)
+        self._rules.follow(self._docket)
+        if self._inbox is not None:
+            self._inbox.keeps = False
         if self.detector.is_fed:
             return
         from opentelemetry.sdk.trace import SynchronousMultiSpanProcessor
@@ -130,19 +137,19 @@ class Verdicts:
 
         inner: Any = SynchronousMultiSpanProcessor()  # type: ignore[no-untyped-call, unused-ignore]
         with self._composite._lock:
-            inner._span_processors = self._composite._span_processors
+            self._inner = inner._span_processors = self._composite._span_processors
+            inner = inner if len(self._inner) > 1 else self._inner[0]
             self._processor = SlowQueryProcessor(inner, detector=self.detector)
             self._composite._span_processors = (self._processor,)
 
     def _detach(self) -> None:
         if self._processor is None:
             return
-        inner: Any = self._processor.next_processor
         with self._composite._lock:
             self._composite._span_processors = tuple(
                 processor
                 for one in self._composite._span_processors
-                for processor in (inner._span_processors if one is self._processor else (one,))
+                for processor in (self._inner if one is self._processor else (one,))
             )
         self._processor.detach()
         self._processor = None

@@ -160,25 +160,17 @@ def _sqlalchemy(watch: Watch) -> list[Any]:
 
     judge = watch.verdicts.judge() if watch.verdicts is not None else None
     sample = watch.samples.add if watch.samples is not None else None
-    advisor = _advisor(watch)
-    met = advisor.met if advisor is not None else None
-    plugs: list[Any] = [QueryWatch(watch.telemetry, watch.config, watch.engines, judge, sample, met)]
-    if advisor is not None:
-        plugs.append(advisor)
+    urls: set[Any] = set()
+    met = (lambda engine: urls.add(engine.url)) if watch.config.advise else None
+    queries = QueryWatch(watch.telemetry, watch.config, watch.engines, judge, sample, met)
+    plugs: list[Any] = [queries]
+    if watch.config.advise:
+        from dbvitals.advisor import Advisor
+
+        plugs.append(Advisor(watch.config, watch.telemetry, queries.counted, lambda: urls, watch.samples))
     if watch.config.pool:
         plugs.append(PoolWatch(watch.telemetry, watch.config, watch.engines))
     return plugs
-
-
-def _advisor(watch: Watch) -> Any:
-    if not watch.config.advise:
-        return None
-    if watch.verdicts is None:
-        _log.warning("dbvitals: DBVITALS_ADVISE needs DBVITALS_SLOW, which is off: there will be no index hints")
-        return None
-    from dbvitals.advisor import Advisor
-
-    return Advisor(watch.config, watch.telemetry, watch.verdicts.detector.listeners, watch.samples)
 
 
 def _redis(watch: Watch) -> list[Any]:

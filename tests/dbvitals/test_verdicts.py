@@ -224,8 +224,8 @@ def test_a_processor_that_the_user_has_put_there_is_the_one(engine: Any) -> None
     foreign(tracers)
     dbvitals.uninstrument()
     assert [slow(span) for span in exporter.get_finished_spans() if span.name == "SELECT"] == [False, True]
-    assert theirs.detector.repeats is None
-    assert theirs.detector.listeners == theirs.detector.forgetters[1:] == []
+    assert theirs.detector.docket is None
+    assert theirs.detector.forgetters[1:] == []
     theirs.shutdown()
 
 

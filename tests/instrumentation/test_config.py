@@ -15,12 +15,13 @@ def test_every_field_can_be_set_by_its_variable() -> None:
     examples = {bool: "false", int: "77", float: "0.7", tuple: "team=3,tier=4", str: None}
     environ = {}
     for item in fields(Config):
-        text = examples[type(item.default)]
+        text = "engine" if item.name == "advise_database" else examples[type(item.default)]
         environ[f"DBVITALS_{item.name.upper()}"] = text or (item.metadata["choices"] or ("some text",))[-1]
     config = Config.from_environment(environ)
     for item in fields(Config):
         values = {bool: False, int: 77, float: 0.7, tuple: (("team", "3"), ("tier", "4"))}
         expected = values.get(type(item.default), (item.metadata["choices"] or ("some text",))[-1])
+        expected = "engine" if item.name == "advise_database" else expected
         assert getattr(config, item.name) == expected
 
 
@@ -34,6 +35,13 @@ def test_variables_that_are_unset_or_empty_leave_the_defaults() -> None:
         ("DBVITALS_POOL", "maybe", "DBVITALS_POOL='maybe': must be true or false"),
         ("DBVITALS_MAX_FINGERPRINTS", "many", "DBVITALS_MAX_FINGERPRINTS='many': must be a whole number"),
         ("DBVITALS_MAX_FINGERPRINTS", "0", "DBVITALS_MAX_FINGERPRINTS=0: must be a whole number of at least 1"),
+        ("DBVITALS_ADVISE", "-1", "DBVITALS_ADVISE=-1.0: must be a positive number of seconds"),
+        (
+            "DBVITALS_ADVISE",
+            "3600",
+            "DBVITALS_ADVISE_DATABASE=…: with advise, it must be the URL of a database, or engine for the "
+            "application's own",
+        ),
         ("DBVITALS_QUERY_SPANS", "all", "DBVITALS_QUERY_SPANS='all': must be one of auto, official, off"),
         (
             "DBVITALS_SQLCOMMENTER_TAGS",

@@ -32,6 +32,7 @@ from dbvitals_processors import detector as detector_module
 from dbvitals_processors import slow_queries
 from dbvitals_processors.accounts import MOST_LEARNT
 from dbvitals_processors.detector import Detector
+from dbvitals_processors.docket import Docket
 from dbvitals_processors.regressions import Regression
 from dbvitals_processors.slow_queries import SlowQueryProcessor
 
@@ -53,7 +54,7 @@ class Clock:
 class Service:
     """A tracer provider whose only exporter is behind a processor, and a detector whose worker is this thread."""
 
-    def __init__(self, *, repeats: Any = None, next_processor: SpanProcessor | None = None, **settings: Any) -> None:
+    def __init__(self, *, docket: Any = None, next_processor: SpanProcessor | None = None, **settings: Any) -> None:
         self.reader = InMemoryMetricReader()
         self.meter_provider = MeterProvider([self.reader])
         self.clock = Clock()
@@ -61,7 +62,7 @@ class Service:
         self.detector = Detector(
             Config(**settings),
             meter_provider=self.meter_provider,
-            repeats=repeats,
+            docket=docket,
             on_regression=self.regressions.append,
             clock=self.clock,
         )
@@ -252,25 +253,23 @@ def test_the_copy_is_the_span_in_everything_but_the_flags() -> None:
     service.detector.close()
 
 
-def test_a_query_that_repeats_is_flagged_and_its_caller_is_not_looked_for() -> None:
-    asked: list[tuple[int, int | None, str]] = []
-
-    def repeats(trace_id: int, parent_id: int | None, fingerprint: str) -> bool:
-        asked.append((trace_id, parent_id, fingerprint))
-        return len(asked) > 1
-
-    service = Service(repeats=repeats)
-    service.calls(1, 1)  # without a parent it is alone
+def test_a_query_that_repeats_is_flagged_and_its_caller_is_looked_for_once() -> None:
+    service = Service(docket=Docket(3))
+    service.calls(5, 1)  # without a parent each is alone; from here on its text is known
     above = spans.current(SpanContext(5, 6, False, TraceFlags(1)))
-    found = [flags(service.query(took, context=above)) for took in (1, 1, 200)]
-    assert found == [{}, {semconv.N_PLUS_ONE: True}, {**slow("threshold", 0.1), semconv.N_PLUS_ONE: True}]
-    assert semconv.CODE_FUNCTION_NAME not in (service.exporter.get_finished_spans()[2].attributes or {})
-    assert [(trace_id, parent_id) for trace_id, parent_id, _ in asked] == [(5, 6)] * 3
+    exported = [service.query(took, context=above) for took in (1, 1, 1, 1, 200)]
+    repeated = {semconv.N_PLUS_ONE: True}
+    assert [flags(one) for one in exported] == [{}, {}, repeated, repeated, {**slow("threshold", 0.1), **repeated}]
+    assert [semconv.CODE_FUNCTION_NAME in (one.attributes or {}) for one in exported] == [False] * 2 + [
+        True,  # where the loop begins to be one
+        False,
+        True,  # since it is slow
+    ]
     service.detector.close()
 
 
 def test_one_of_our_own_that_repeats_may_be_slow_too() -> None:
-    service = Service(repeats=lambda *_key: True)
+    service = Service(docket=Docket(1))
     see = service.detector.account("shop", "SELECT", "f", "SELECT orders").see
     above = spans.current(SpanContext(5, 6, False, TraceFlags(1)))
     assert see(1 * MS, False, above) == {semconv.N_PLUS_ONE: True}
@@ -288,7 +287,7 @@ def test_a_quick_query_that_was_never_seen_is_read_by_the_worker_alone(monkeypat
         return read(span)
 
     monkeypatch.setattr(slow_queries, "read", reading)
-    service = Service(repeats=lambda *_key: True)
+    service = Service(docket=Docket(1))
     service.query(1, context=spans.current(SpanContext(5, 6, False, TraceFlags(1))))
     assert threads == []
     worker = threading.Thread(target=service.detector.worker.flush, args=(10,))
@@ -311,12 +310,23 @@ def test_listeners_hear_of_every_span_on_the_worker() -> None:
     service.detector.close()
 
 
+def test_a_query_that_is_known_is_learnt_from_without_being_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = Service()
+    service.query(5)
+    service.detector.worker.flush(1)
+    monkeypatch.setattr(slow_queries, "read", broken)
+    service.calls(300, 5)
+    assert flags(service.query(40)) == slow("outlier", 0.015)
+    service.detector.close()
+
+
 def test_a_full_queue_drops_and_counts(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slow_queries, "MOST_WAITING", 4)
     monkeypatch.setattr(detector_module, "MOST_WAITING", 2)
-    for _ in range(10):
+    for number in range(10):
+        service.query(1, {semconv.OLD_DB_STATEMENT: f"SELECT a FROM t{number}"})  # each is to be read
         service.query(100)
-    assert len(service.exporter.get_finished_spans()) == 10
+    assert len(service.exporter.get_finished_spans()) == 20
     assert service.points(semconv.DROPPED) == [({semconv.REASON: semconv.SLOW_QUEUE_FULL}, 6 + 8)]
     assert [number for _, number in service.points(semconv.QUERY_SLOW)] == [2]
 
@@ -447,7 +457,7 @@ def broken(*_args: Any, **_options: Any) -> Any:
         ("slow_queries.on_end", slow_queries, "attributes_of"),
         ("slow_queries.on_end", slow_queries, "caller"),
         ("slow_queries.on_end", slow_queries, "with_attributes"),
-        ("slow_queries.read", slow_queries.SlowQueryProcessor, "_hold"),
+        ("slow_queries.read", slow_queries.SlowQueryProcessor, "_recognise"),
         ("slow_queries.work", Detector, "_learn"),
         ("slow_queries.shutdown", Detector, "close"),
     ],
@@ -471,13 +481,15 @@ def test_a_fault_of_ours_is_counted_and_the_span_goes_on(
 
 def test_a_fault_while_our_own_queries_are_judged_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     guard.reset()
-    service = Service(repeats=broken)
+    docket = Docket(2)
+    monkeypatch.setattr(docket, "count", broken)
+    service = Service(docket=docket)
     above = spans.current(SpanContext(5, 6, False, TraceFlags(1)))
     see = service.detector.judge_of({semconv.FINGERPRINT: "f"})
-    assert see(1, False, above) is None
+    assert see(1, False, above, None) is None
     assert guard.faults() == {"slow_queries.see": 1}
     monkeypatch.setattr(Detector, "account", broken)
-    assert service.detector.judge_of({})(1, False, above) is None
+    assert service.detector.judge_of({})(1, False, above, None) is None
     assert guard.faults() == {"slow_queries.see": 1, "slow_queries.judge": 1}
     service.detector.close()
     guard.reset()

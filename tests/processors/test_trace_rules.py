@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, declarative_base, relationship, selectinload
 
 from dbvitals import testing
 from dbvitals_instrumentation import guard, semconv
+from dbvitals_instrumentation.config import Config
 from dbvitals_instrumentation.telemetry import Telemetry
 from dbvitals_processors import trace_rules
 from dbvitals_processors.findings import Example, Finding, Findings
@@ -415,7 +416,7 @@ def test_the_same_question_twice_is_found_without_its_answer_or_its_parameters(e
             for _ in range(2):
                 connection.execute(sa.text("SELECT id FROM dbv_user WHERE name = :name"), {"name": "geheim"}).all()
 
-    with testing.observe() as seen:
+    with testing.observe(config=Config(slow=False)) as seen:  # then each has its hash
         rules = TraceRules()
         request(seen, ask)
         assert set(judge(seen, rules)) == {"duplicate"}

@@ -92,7 +92,7 @@ def advise(
         tuple(refused),
         (*audit(catalogue, selection.chosen), *_remarks(studied, selection.chosen, costs, catalogue)),
         costs.total(NONE),
-        costs.total(selection.chosen),
+        sum(one.query.calls * costs.whole(one, selection.chosen).cost for one in studied),
         len(studied),
         planner.what_if_calls,
         clock() - began,
@@ -150,7 +150,7 @@ def _hints(
         served, saving = priced[candidate]
         table = catalogue.tables[candidate.table]
         taken, plain = size(candidate), table.kind != "partitioned"
-        weakest = {costs.estimate(one, selection.chosen).verification for one in costs.concerned(candidate)}
+        weakest = {costs.whole(one, selection.chosen).verification for one in costs.concerned(candidate)}
         verification = (
             "heuristic"
             if "heuristic" in weakest and candidate.method in ("gin", "gist")
@@ -159,10 +159,7 @@ def _hints(
         hints.append(
             Hint(
                 candidate,
-                candidate.ddl(
-                    concurrently=catalogue.system == "postgresql" and table.kind != "partitioned",
-                    system=catalogue.system,
-                ),
+                candidate.ddl(concurrently=catalogue.system == "postgresql" and plain, system=catalogue.system),
                 served,
                 taken,
                 build_seconds(taken, table.rows),
@@ -181,8 +178,8 @@ def _served(costs: Costs, candidate: Candidate, chosen: Configuration) -> list[S
     """Queries that would cost more without the index."""
     found = []
     for one in costs.concerned(candidate):
-        after = costs.estimate(one, chosen)
-        without = costs.estimate(one, chosen - {candidate})
+        after = costs.whole(one, chosen)
+        without = costs.whole(one, chosen - {candidate})
         if after.cost < 0.99 * without.cost:
             before = costs.estimate(one, NONE)
             found.append(Served(one.query, before.cost, without.cost, after.cost, before.plan, after.plan))
@@ -207,6 +204,6 @@ def _remarks(studied: Sequence[Studied], chosen: Configuration, costs: Costs, ca
     """What would help the queries that no index does."""
     found = []
     for one in studied:
-        if costs.estimate(one, chosen).cost > 0.5 * one.before:
+        if costs.whole(one, chosen).cost > 0.5 * one.before:
             found += unhelped(one.query, one.reading, catalogue)
     return list(dict.fromkeys(found))

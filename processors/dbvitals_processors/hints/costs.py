@@ -44,11 +44,20 @@ class Studied:
     def _leads(self) -> frozenset[tuple[TableName, str]]:
         return frozenset((one.table, one.keys[0].sql) for one in self.promising)
 
+    @cached_property
+    def _implied(self) -> frozenset[tuple[TableName, str]]:
+        return frozenset((one.table, one.where) for one in self.possible if one.where)
+
     def concerned_by(self, candidate: Candidate) -> bool:
-        """Whether an index could change its plan: a promising one, or one that begins as one of them does."""
+        """Whether an index could change its plan: a promising one, or one that begins as one of them does.
+
+        A partial one concerns every query that asks for those rows alone.
+        """
         if candidate in self.promising:
             return True
-        return not candidate.where and (candidate.table, candidate.keys[0].sql) in self._leads
+        if candidate.where:
+            return (candidate.table, candidate.where) in self._implied
+        return (candidate.table, candidate.keys[0].sql) in self._leads
 
 
 class Costs:
@@ -71,6 +80,10 @@ class Costs:
     def estimate(self, one: Studied, configuration: Configuration) -> Estimate:
         """One execution with these indexes."""
         return self.planner.estimate(one.query, frozenset(c for c in configuration if one.concerned_by(c)))
+
+    def whole(self, one: Studied, configuration: Configuration) -> Estimate:
+        """One execution with all of these on its tables: even one that nobody thought of for the query may serve it."""
+        return self.planner.estimate(one.query, frozenset(c for c in configuration if c.table in one.tables))
 
     def of(self, one: Studied, configuration: Configuration) -> float:
         """An hour of one query."""

@@ -10,8 +10,8 @@ The standard library does for that. numpy or scipy would be 20 to 60 MB in every
 ``statistics.linear_regression`` is least squares, which a few such points bend.
 
 A query that was measured is anchored: what a call takes now is known, and only what it will take is guessed, from its
-cost with the indexes and from how far it is from the curve today. Half of that distance stays: sending rows is as slow
-as before, but what was wrong with the old plan's cost says nothing of the new one's.
+cost with the indexes and from how far it is from the curve today. A quarter of that distance stays: sending rows is as
+slow as before, but what was wrong with the old plan's cost says nothing of the new one's.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from typing import TypeVar
 from dbvitals_processors.hints.checks import checked_by
 from dbvitals_processors.hints.model import Saving, Served, WorkloadQuery
 
-UNIT = 3.5e-6
+UNIT = 4e-6
 """Seconds for a unit of PostgreSQL's, where nothing was measured: version 15, all pages in memory."""
 UNIT_OF_WRITES = 2.7e-6
 """Seconds for a unit of upkeep, which was measured as time and is only written in units."""
 OVERHEAD = 200e-6
 """Seconds that each call takes beside, where nothing was measured."""
-SPREAD = 0.8
+SPREAD = 0.9
 """Standard deviation of the logarithm of a call's time about the curve, where nothing was measured."""
-LEAST_SPREAD = 0.4
+LEAST_SPREAD = 0.6
 """No workload is so regular that the next query would be nearer."""
-AFTER = 0.7
+AFTER = 0.8
 """The same of the time with an index, of which only a cost is known, that of an index which does not exist."""
-KEPT = 0.5
+KEPT = 0.25
 """How much of a query's distance from the curve stays when an index changes its plan."""
-DRIFT = 0.15
-"""Standard deviation of the logarithm of a query's mean time from one hour to another."""
+DRIFT = 0.35
+"""Standard deviation of the logarithm of a query's mean time from one hour to another, on a machine that is shared."""
 WITHIN = 1.645
 """Standard deviations to either side within which nine of ten lie."""
 FEW = 8

@@ -6,11 +6,12 @@ on the mean time of each query that it serves is compared with the mean time bef
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from dbvitals_processors.hints.built import index_of
+from dbvitals_processors.hints.checks import checked_by
 from dbvitals_processors.hints.impact import UNIT_OF_WRITES
 from dbvitals_processors.hints.model import (
     Advice,
@@ -18,10 +19,8 @@ from dbvitals_processors.hints.model import (
     Candidate,
     Catalogue,
     Hint,
-    Index,
-    Key,
     Saving,
-    Table,
+    Served,
     Verification,
     WorkloadQuery,
 )
@@ -120,7 +119,8 @@ def advance(
     """
     known = {life.id: life for life in lives if life.namespace == namespace}
     before = _means(queries)
-    after = [_opened(hint, known.get(hint.id), namespace, before, now) for hint in advice.hints]
+    shares = _shares(advice.hints)
+    after = [_opened(hint, known.get(hint.id), namespace, shares[hint.id], before, now) for hint in advice.hints]
     open_now = {life.id for life in after}
     after += [_turned(life, catalogue, now) for life in known.values() if life.id not in open_now]
     fresh = {life.id for life in after if life.state == "applied" and known[life.id].state != "applied"}
@@ -153,13 +153,20 @@ def _turned(life: Life, catalogue: Catalogue, now: float) -> Life:
     return life if state == life.state else replace(life, state=state, since=now)
 
 
-def _opened(hint: Hint, known: Life | None, namespace: str, means: Mapping[str, float], now: float) -> Life:
+def _opened(
+    hint: Hint,
+    known: Life | None,
+    namespace: str,
+    shares: Mapping[str, float],
+    means: Mapping[str, float],
+    now: float,
+) -> Life:
     """A hint that is advised; one that comes again after it was applied begins a new life."""
     former = known if known is not None and known.state != "applied" else None
     measured = {one.query: one.before for one in former.effects} if former is not None else {}
+    calls = {_measured_as(one): one.query.calls for one in hint.served}
     effects = tuple(
-        Effect(one.query.id, one.query.calls, means.get(one.query.id, measured.get(one.query.id)), None, one.share)
-        for one in hint.served
+        Effect(name, calls[name], means.get(name, measured.get(name)), None, share) for name, share in shares.items()
     )
     return Life(
         namespace,
@@ -174,6 +181,27 @@ def _opened(hint: Hint, known: Life | None, namespace: str, means: Mapping[str, 
         hint.upkeep * UNIT_OF_WRITES,
         effects,
     )
+
+
+def _measured_as(one: Served) -> str:
+    """The id of the query whose time tells of it: searches that a DELETE makes take part of the DELETE's."""
+    return checked_by(one.query.id) or one.query.id
+
+
+def _shares(hints: Sequence[Hint]) -> dict[str, dict[str, float]]:
+    """By hint and query: its part of what all hints together save of the query's time."""
+    parts: dict[str, dict[str, float]] = {}
+    totals: dict[str, float] = {}
+    for hint in hints:
+        own = parts[hint.id] = {}
+        for one in hint.served:
+            name, part = _measured_as(one), one.share * max(0.0, one.before - one.after)
+            own[name] = own.get(name, 0.0) + part
+            totals[name] = totals.get(name, 0.0) + part
+    return {
+        hint: {name: part / totals[name] if totals[name] else 1.0 for name, part in own.items()}
+        for hint, own in parts.items()
+    }
 
 
 def _divided(lives: Iterable[Life], fresh: Collection[str]) -> list[Life]:
@@ -215,33 +243,3 @@ def _bounded(lives: Iterable[Life], now: float) -> list[Life]:
     kept = [life for life in lives if life.state != "withdrawn" or now - life.since < FORGOTTEN_AFTER]
     kept.sort(key=lambda life: (life.state == "withdrawn", -life.since, life.namespace, life.id))
     return kept[:MOST_KEPT]
-
-
-# --- whether it is there -------------------------------------------------------------------------------------------
-
-
-def index_of(candidate: Candidate, table: Table) -> Index | None:
-    """The index that is what a hint asked for: by its name, or since it begins with the same keys."""
-    ready = [index for index in table.indexes if index.valid]
-    for index in ready:
-        if index.name == candidate.name:
-            return index
-    wanted = [_plain(key) for key in candidate.keys]
-    for index in ready:
-        keys = [_plain(key) for key in index.keys[: len(wanted)]]
-        same = keys == wanted or (
-            index.method == "btree" and keys == [_plain(key, turned=True) for key in candidate.keys]
-        )
-        if same and index.method == candidate.method and _bare(index.where) == _bare(candidate.where):
-            return index
-    return None
-
-
-def _plain(key: Key, *, turned: bool = False) -> tuple[str, bool, bool, str]:
-    nulls_first = key.descending if key.nulls_first is None else key.nulls_first
-    return key.column or _bare(key.sql), key.descending != turned, nulls_first != turned, key.opclass
-
-
-def _bare(sql: str) -> str:
-    """SQL without what one and the same expression may be written with and without: casts, brackets, spaces, quotes."""
-    return re.sub(r"::[a-z]+(?: [a-z]+)*(?:\(\d+(?:,\d+)?\))?(?:\[\])?|[\s()\"`]", "", sql.lower())

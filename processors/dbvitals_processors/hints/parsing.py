@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-import sqlglot
-from sqlglot import exp
+from sqlglot import Dialect, Token, TokenType, exp
 from sqlglot.errors import ParseError, SqlglotError, TokenError
 from sqlglot.optimizer.scope import Scope, traverse_scope
 
@@ -16,10 +15,14 @@ from dbvitals_processors.hints.binds import split
 from dbvitals_processors.hints.model import Catalogue, Table, Unplannable
 from dbvitals_processors.hints.predicates import conjuncts, predicates_of
 from dbvitals_processors.hints.reading import Access, Order, Predicate, Reading, Term
-from dbvitals_processors.hints.terms import Resolver, term_of
+from dbvitals_processors.hints.terms import ELSEWHERE, Resolver, term_of
 
 DIALECTS = {"postgresql": "postgres", "mysql": "mysql", "mariadb": "mysql", "sqlite": "sqlite"}
 MOST_CHARACTERS = 200_000
+MOST_TOKENS = 40_000
+MOST_NESTED = 8
+"""Calls in calls that have the name of a type; arrays have six dimensions at most."""
+_LEAST_NODES, _NODES_A_TOKEN = 2_000, 20
 
 logging.getLogger("sqlglot").setLevel(logging.ERROR)  # it warns of statements that it keeps as they are
 
@@ -32,17 +35,47 @@ def parse(sql: str, system: str) -> exp.Expression:
     """
     if len(sql) > MOST_CHARACTERS:
         raise Unplannable(f"too long to be read ({len(sql):,} characters)")
+    text = split(sql, system).text(" :b{} ")
     try:
-        texts = split(sql, system).text(" :b{} ")
-        found = [one for one in sqlglot.parse(texts, dialect=DIALECTS[system]) if one is not None]
-        found = [_plainly_negated(one) for one in found if not isinstance(one, exp.Semicolon)]
+        found = _parsed(text, Dialect.get_or_raise(DIALECTS[system]))
+    except Unplannable:
+        raise
     except RecursionError:
         raise Unplannable("the SQL is nested too deeply to be read") from None
     except Exception as error:  # the parser has faults of its own: whatever it raises means that it cannot read this
         raise Unplannable(f"the SQL cannot be parsed{_why(error)}") from None
+    found = [one for one in found if isinstance(one, exp.Expression) and not isinstance(one, exp.Semicolon)]
     if len(found) != 1:
         raise Unplannable("no statement" if not found else f"{len(found)} statements in one text")
-    return found[0]
+    return _plain(cast("exp.Expression", found[0]))
+
+
+def _parsed(text: str, dialect: Dialect) -> Sequence[Any]:
+    tokens = dialect.tokenize(text)
+    if len(tokens) > MOST_TOKENS:
+        raise Unplannable(f"too long to be read ({len(tokens):,} words)")
+    parser = dialect.parser(max_nodes=_LEAST_NODES + _NODES_A_TOKEN * len(tokens))
+    if _deepest(tokens, parser.TYPE_TOKENS) > MOST_NESTED:
+        raise RecursionError
+    return parser.parse(tokens, text)
+
+
+def _deepest(tokens: Sequence[Token], types: Container[TokenType]) -> int:
+    """How deeply brackets behind names of types are nested: sqlglot reads them twice a level, as type and as call."""
+    around: list[bool] = []
+    depth = most = 0
+    for before, token in zip([None, *tokens], tokens, strict=False):
+        if token.token_type in _OPENING:
+            around.append(before is not None and before.token_type in types)
+            depth += around[-1]
+            most = max(most, depth)
+        elif token.token_type in _CLOSING and around:
+            depth -= around.pop()
+    return most
+
+
+_OPENING = (TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE)
+_CLOSING = (TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE)
 
 
 def _why(error: Exception) -> str:
@@ -51,17 +84,17 @@ def _why(error: Exception) -> str:
         return ": a quote or a comment does not end"
     for one in error.errors if isinstance(error, ParseError) else ():
         match = _SAID.match(str(one.get("description") or ""))
-        if match is not None:
-            return f": {_SPOKEN.get(match.group(), match.group())} in line {one.get('line')}"
+        return f": {match.group() if match is not None else 'something unexpected'} in line {one.get('line')}"
     return ""
 
 
-_SAID = re.compile(r"Invalid expression / Unexpected token|Expect(?:ing|ed) (?:[A-Z()\[\]{}>,]+ ?)+(?=\.|$)")
-_SPOKEN = {"Invalid expression / Unexpected token": "something unexpected"}
+_SAID = re.compile(r"Expect(?:ing|ed) (?:[A-Z()\[\]{}>,]+ ?)+(?=\.|$)")
 
 
-def _plainly_negated(tree: exp.Expression) -> exp.Expression:
-    """``x IS NOT NULL`` as NOT over ``x IS NULL``: sqlglot says it in two ways, by dialect and operator."""
+def _plain(tree: exp.Expression) -> exp.Expression:
+    """``x IS NOT NULL`` as NOT over ``x IS NULL``, which sqlglot says in two ways; without locks, for it takes the name
+    in ``FOR UPDATE OF t`` for another table.
+    """
     for node in list(tree.find_all(exp.Is, exp.Like, exp.ILike)):
         if node.args.get("negate"):
             node.set("negate", None)
@@ -69,6 +102,8 @@ def _plainly_negated(tree: exp.Expression) -> exp.Expression:
             below = exp.Not()
             whole.replace(below)
             below.set("this", whole)
+    for lock in list(tree.find_all(exp.Lock)):
+        lock.pop()
     return tree
 
 
@@ -83,8 +118,17 @@ def read(
     Args:
         constants: values of binds, by number, that are nearly always the same.
         samples: values that were seen of binds, by number.
+
+    Raises:
+        Unplannable: its parts are ambiguous, or nested too deeply.
     """
-    return _Reader(Resolver(catalogue, DIALECTS[catalogue.system], constants or {}, samples or {})).read(tree)
+    reader = _Reader(Resolver(catalogue, DIALECTS[catalogue.system], constants or {}, samples or {}))
+    try:
+        return reader.read(tree)
+    except RecursionError:
+        raise Unplannable("the SQL is nested too deeply to be read") from None
+    except SqlglotError as error:  # of scopes, which name aliases and tables, never values
+        raise Unplannable(f"the SQL's scopes cannot be told apart: {str(error).partition(chr(10))[0]}") from None
 
 
 class _Reader:
@@ -121,11 +165,7 @@ class _Reader:
         return self._resolver.catalogue.find(node.name, node.db)
 
     def _accesses(self, query: exp.Expression) -> Iterator[Access]:
-        try:
-            scopes = list(traverse_scope(query))
-        except (SqlglotError, RecursionError, KeyError, AttributeError) as error:
-            raise Unplannable(f"the SQL's scopes cannot be told apart: {str(error).partition(chr(10))[0]}") from None
-        for scope in scopes:
+        for scope in traverse_scope(query):
             if isinstance(scope.expression, exp.Select):
                 yield from self._of_scope(scope, self._resolver)
 
@@ -146,7 +186,7 @@ class _Reader:
         alternatives: dict[str, list[tuple[tuple[Predicate, ...], ...]]] = {alias: [] for alias in tables}
         opaque: dict[str, list[tuple[str, str]]] = {alias: [] for alias in tables}
         for condition in _conditions(select, resolver, scope):
-            for alias in tables:
+            for alias in sorted(resolver.aliases(condition, scope) & tables.keys()):
                 what = predicates_of(condition, alias, scope, resolver)
                 found[alias] += what.predicates
                 alternatives[alias] += what.alternatives
@@ -240,13 +280,15 @@ def as_query(tree: exp.Expression) -> exp.Expression | None:
     target = tree.this if isinstance(tree.this, exp.Table) else tree.find(exp.Table)
     if where is None or target is None:
         return None
-    others: list[exp.Expression] = []
+    sources: list[exp.Expression] = []
     more = tree.args.get("from_") or tree.args.get("from")
     if more is not None:
-        others.append(more.this)
-    others += tree.args.get("using") or []
-    query = exp.select("*").from_(target.copy())
-    for other in others:
+        sources.append(more.this)
+    sources += tree.args.get("using") or []
+    if target.alias_or_name not in {one.alias_or_name for one in sources}:  # MySQL: DELETE FROM a USING t AS a, u
+        sources.insert(0, target)
+    query = exp.select("*").from_(sources[0].copy())
+    for other in sources[1:]:
         query = query.join(other.copy(), join_type="cross")
     query = query.where(where.this.copy())
     limit, order = tree.args.get("limit"), tree.args.get("order")
@@ -295,7 +337,7 @@ def _meant(node: Any, select: exp.Select) -> Any:
 def _term(node: Any, scope: Scope, resolver: Resolver) -> tuple[str, Term] | None:
     aliases: Iterable[str] = resolver.aliases(node, scope)
     one = list(aliases)
-    if len(one) != 1:
+    if len(one) != 1 or one[0] == ELSEWHERE:
         return None
     term = term_of(node, one[0], scope, resolver)
     return (one[0], term) if term is not None else None

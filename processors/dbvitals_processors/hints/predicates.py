@@ -46,17 +46,26 @@ class _Place:
 
 
 def conjuncts(node: Any) -> Iterator[exp.Expression]:
-    """The parts of an AND, however it is nested; row equality counts as one."""
-    while isinstance(node, exp.Paren):
-        node = node.this
-    if isinstance(node, exp.And):
-        yield from conjuncts(node.left)
-        yield from conjuncts(node.right)
-    elif isinstance(node, exp.EQ) and isinstance(node.this, exp.Tuple) and isinstance(node.expression, exp.Tuple):
-        for left, right in zip(node.this.expressions, node.expression.expressions, strict=False):
-            yield exp.EQ(this=left.copy(), expression=right.copy())
-    elif isinstance(node, exp.Expression):
-        yield node
+    """The parts of an AND, however it is nested; those of an equality of rows."""
+    for one in _parts(node, exp.And):
+        if isinstance(one, exp.EQ) and isinstance(one.this, exp.Tuple) and isinstance(one.expression, exp.Tuple):
+            for left, right in zip(one.this.expressions, one.expression.expressions, strict=False):
+                yield exp.EQ(this=left.copy(), expression=right.copy())
+        elif isinstance(one, exp.Expression):
+            yield one
+
+
+def _parts(node: Any, kind: type[exp.Connector]) -> Iterator[Any]:
+    """What is joined by AND or by OR, from left to right; without recursion, for there may be thousands."""
+    left = [node]
+    while left:
+        one = left.pop()
+        while isinstance(one, exp.Paren):
+            one = one.this
+        if isinstance(one, kind):
+            left += (one.right, one.left)
+        else:
+            yield one
 
 
 def predicates_of(condition: exp.Expression, alias: str, scope: Scope, resolver: Resolver) -> Found:
@@ -84,7 +93,7 @@ def _found(node: Any, place: _Place) -> Found:
 
 def _either(node: exp.Or, place: _Place) -> Found:
     branches = []
-    for branch in _disjuncts(node):
+    for branch in _parts(node, exp.Or):
         found = [_found(part, place) for part in conjuncts(branch)]
         branches.append(tuple(dict.fromkeys(one for part in found for one in part.predicates)))
     common = tuple(one for one in branches[0] if all(one in branch for branch in branches[1:]))
@@ -93,16 +102,6 @@ def _either(node: exp.Or, place: _Place) -> Found:
     if len(same) == 1 and all(len(branch) == 1 and branch[0].operator in ("eq", "in") for branch in rest):
         return Found((*common, Predicate(same.pop(), "in", Value("other"), place.sql(node))))
     return Found(common, (rest,) if all(rest) else ())
-
-
-def _disjuncts(node: Any) -> Iterator[exp.Expression]:
-    while isinstance(node, exp.Paren):
-        node = node.this
-    if isinstance(node, exp.Or):
-        yield from _disjuncts(node.left)
-        yield from _disjuncts(node.right)
-    else:
-        yield node
 
 
 def _one(

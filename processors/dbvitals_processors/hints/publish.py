@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from opentelemetry.metrics import Observation
 from dbvitals_instrumentation import semconv
 from dbvitals_processors.hints.lifecycle import Life
 
+_VALUE = re.compile(r"'(?:[^']|'')*'|(?<![\w.\"])[+-]?\d+(?:\.\d+)?(?![\w\"])")
 MOST_PUBLISHED = 100
 """Hints that have series: of more, the first."""
 MOST_IDS = 10
@@ -58,6 +60,12 @@ def _named(life: Life) -> dict[str, Any]:
     }
 
 
+def _without_values(ddl: str) -> str:
+    """The predicate of a partial index may have a value that was only ever a parameter: it is not exported."""
+    index, where, predicate = ddl.partition(" WHERE ")
+    return index + where + _VALUE.sub("?", predicate)
+
+
 def _namespace(life: Life) -> str:
     """As it is on the spans of queries: PostgreSQL's has the schema in it."""
     schema = life.candidate.table.schema
@@ -68,7 +76,7 @@ def _described(life: Life) -> dict[str, Any]:
     return {
         **_named(life),
         semconv.INDEX_HINT_COLUMNS: ", ".join(life.candidate.columns),
-        semconv.INDEX_HINT_DDL: life.ddl,
+        semconv.INDEX_HINT_DDL: _without_values(life.ddl),
         semconv.INDEX_HINT_VERIFICATION: life.verification,
         semconv.INDEX_HINT_STATE: life.state,
     }

@@ -19,7 +19,7 @@ SIMPLER = 0.02
 """Share of an index's gain that may be given up for a smaller one."""
 SIMPLER_LEFT = 0.003
 """And share of what the workload costs at best: a little is much for a query that is asked all the time."""
-MOST_MERGED = 40
+MOST_MERGED = 24
 MOST_ALTERNATIVES = 12
 
 
@@ -100,7 +100,7 @@ def _much_smaller(one: Candidate, other: Candidate, worth: Worth) -> bool:
 def _worthwhile(chosen: Configuration, worth: Worth, reasons: dict[Candidate, str]) -> Configuration:
     """Without those that are not worth their being there, now that the others are."""
     for one in sorted(chosen, key=lambda one: (worth.loss(one, chosen), one.id)):
-        reason, _ = worth.why_not(frozenset({one}), chosen)
+        reason, _ = worth.why_not(frozenset({one}), chosen, finally_=True)
         if reason is not None:
             reasons[one] = reason
             chosen -= {one}

@@ -16,6 +16,8 @@ DOUBLE = 0.05
 """The same for one that begins as an existing index does, and adds columns to it alone."""
 AS_GOOD = 1.02
 """Times its best cost: a query that costs no more than this has what it needs."""
+SERVED = 0.6
+"""Share of its cost: a query that costs no more than this is served by some index."""
 LEAST_SHARE = 2e-6
 """Share of the workload below which nobody would notice."""
 
@@ -38,7 +40,7 @@ class Rules:
     budget: int | None = None
     most: int | None = None
     least_gain: float = 0.05
-    most_calls: int = 1_000
+    most_calls: int = 1_500
 
 
 class Worth:
@@ -75,10 +77,15 @@ class Worth:
         return sum(first - second for first, second in pairs) - self._paid(before, after)
 
     def _pair(self, one: Studied, before: Configuration, after: Configuration) -> tuple[float, float]:
-        """An hour of a query before and after a change; more indexes are not asked for where it can hardly gain."""
+        """An hour of a query before and after a change; more indexes are not asked for where it can hardly gain.
+
+        That is where it costs no more than at its best, or is served already and the new ones are not its own.
+        """
         if before <= after:
             first = self.costs.of(one, before)
-            return first, first if first <= AS_GOOD * one.query.calls * one.best else self.costs.of(one, after)
+            own = not one.promising.isdisjoint(after - before)
+            enough = AS_GOOD * one.best if own else SERVED * one.before
+            return first, first if first <= enough * one.query.calls else self.costs.of(one, after)
         if after <= before:
             return self._pair(one, after, before)[::-1]
         return self.costs.of(one, before), self.costs.of(one, after)
@@ -111,12 +118,21 @@ class Worth:
         """The queries whose plan any of them could change."""
         return list({id(one): one for candidate in changed for one in self.costs.concerned(candidate)}.values())
 
-    def why_not(self, added: Configuration, chosen: Configuration) -> tuple[str | None, float]:
-        """What speaks against having some of the chosen, if anything does; and what they save."""
+    def why_not(
+        self, added: Configuration, chosen: Configuration, *, finally_: bool = False
+    ) -> tuple[str | None, float]:
+        """What speaks against having some of the chosen, if anything does; and what they save.
+
+        Args:
+            finally_: ask with all of the chosen, not only with those that are likely to concern a query.
+        """
         without = chosen - added
         served, before, after, unindexed, halves = 0, 0.0, 0.0, 0.0, False
         for one in self.concerned(added):
-            first, second = self._pair(one, without, chosen)
+            if finally_:
+                first, second = (one.query.calls * self.costs.whole(one, c).cost for c in (without, chosen))
+            else:
+                first, second = self._pair(one, without, chosen)
             before, after = before + first, after + second
             if second < 0.99 * first:
                 served += 1

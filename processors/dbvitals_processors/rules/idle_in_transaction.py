@@ -59,8 +59,10 @@ def _pauses(hold: PoolSpan, queries: Iterable[QuerySpan], mores: Iterable[More])
 
     What was only added up counts as one query that ran all the time.
     """
-    last, until = None, 0
-    for ran in sorted((*queries, *mores), key=attrgetter("start")):
+    last: QuerySpan | None = None
+    until = 0
+    everything: list[QuerySpan | More] = [*queries, *mores]
+    for ran in sorted(everything, key=attrgetter("start")):
         if last is not None and ran.start > until:
             yield Pause(until, ran.start, last)
         if isinstance(ran, QuerySpan) and (last is None or ran.end > until):

@@ -10,7 +10,6 @@ from dbvitals_processors.query_span import Caller, QuerySpan
 from dbvitals_processors.rules.limits import Limits as Limits
 from dbvitals_processors.traces import Trace
 
-
 Rule = Callable[[Trace, Limits], Iterable[Finding]]
 
 

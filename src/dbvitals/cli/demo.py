@@ -1,4 +1,4 @@
-"""`dbvitals demo`: watch a small shop that makes the mistakes that real services make."""
+"""`dbvitals demo`: watch a small shop that makes the mistakes that real services make; create the indexes it lacks."""
 
 from __future__ import annotations
 
@@ -23,11 +23,16 @@ from dbvitals.recorder import Recorder
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
+    from dbvitals.shop.indexes import Proof
+    from dbvitals_processors.hints.sources.parameters import ParameterSamples
+
 BAD_INPUT = 2
 
 
 def demo(database: str | None, redis: str | None, report_json: Path | None, *, scale: float = 1.0) -> int:
-    """Run the shop under instrumentation, print the report, and leave nothing behind.
+    """Run the shop under instrumentation, print the report and the missing indexes, and leave nothing behind.
+
+    Those are created on the shop's own tables, which are dropped at the end, to be measured.
 
     Args:
         database: a SQLAlchemy URL; a SQLite file in a temporary folder if not given.
@@ -45,10 +50,14 @@ def demo(database: str | None, redis: str | None, report_json: Path | None, *, s
 
     with tempfile.TemporaryDirectory(prefix="dbvitals-demo-") as folder:
         try:
-            seen = _run(database, redis, Path(folder), scale)
+            seen, proof = _run(database, redis, Path(folder), scale)
         except Unusable as reason:
             return _refuse(str(reason))
-    report.terminal.render(seen, Console())
+    from dbvitals.shop.proof import render
+
+    console = Console()
+    report.terminal.render(seen, console)
+    render(proof, seen, console)
     if report_json is not None:
         report.json.write(seen, report_json)
     return 0
@@ -68,21 +77,24 @@ def _refuse(why: str) -> int:
     return BAD_INPUT
 
 
-def _run(database: str | None, redis: str | None, folder: Path, scale: float) -> report.Report:
+def _run(database: str | None, redis: str | None, folder: Path, scale: float) -> tuple[report.Report, Proof]:
     from dbvitals.shop.backends import connect_database, connect_redis, take_down
     from dbvitals.shop.cache import Cache
+    from dbvitals.shop.indexes import prove
 
     client = connect_redis(redis)
     engine = connect_database(database, folder)
     try:
-        return _watch(engine, client, folder, scale)
+        seen, samples = _watch(engine, client, folder, scale)
+        return seen, prove(engine, folder, samples)
     finally:
         take_down(engine)
         Cache(client).clear()
         client.close()
 
 
-def _watch(engine: Engine, redis: Any, folder: Path, scale: float) -> report.Report:
+def _watch(engine: Engine, redis: Any, folder: Path, scale: float) -> tuple[report.Report, ParameterSamples]:
+    from dbvitals.shop.indexes import sampled
     from dbvitals.shop.load import requests, serve
     from dbvitals.shop.seed import Size, seed
 
@@ -101,11 +113,12 @@ def _watch(engine: Engine, redis: Any, folder: Path, scale: float) -> report.Rep
         meter_provider = recorder.attach(tracer_provider, MeterProvider())
         dbvitals.instrument(tracer_provider=tracer_provider, meter_provider=meter_provider, config=dbvitals.Config())
         try:
-            serve(engine, redis, tracer_provider.get_tracer("shop"), planned, lambda: bar.advance(serving))
+            with sampled(engine) as samples:
+                serve(engine, redis, tracer_provider.get_tracer("shop"), planned, lambda: bar.advance(serving))
         finally:
             recorder.stop()
             dbvitals.uninstrument()
             tracer_provider.shutdown()
             if isinstance(meter_provider, MeterProvider):
                 meter_provider.shutdown()
-    return report.load(folder)
+    return report.load(folder), samples

@@ -76,6 +76,10 @@ def meanings(advice: Advice) -> Iterator[tuple[str, str]]:
     """What the words for how a hint was verified mean, of those that occur; then what cost is."""
     occurring = {hint.verification for hint in advice.hints}
     yield from ((word, meaning) for word, meaning in _MEANINGS.items() if word in occurring)
+    if any(hint.saving is not None for hint in advice.hints):
+        measured = any(one.query.seconds for hint in advice.hints for one in hint.served)
+        learnt = "learnt from the times in this workload" if measured else "guessed from costs, for want of times"
+        yield "saves … an hour", f"{learnt}; nine of ten savings lie in the range"
     yield "cost", "in the planner's units, of one execution"
 
 

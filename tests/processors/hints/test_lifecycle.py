@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dbvitals_processors.hints.impact import UNIT_OF_WRITES
-from dbvitals_processors.hints.lifecycle import FORGOTTEN_AFTER, GRACE, MOST_KEPT, Life, advance, applied, index_of
+from dbvitals_processors.hints.lifecycle import FORGOTTEN_AFTER, GRACE, MOST_KEPT, Life, advance, applied
 from dbvitals_processors.hints.model import (
     Advice,
     Candidate,
@@ -141,41 +141,18 @@ class TestSeveralHintsOfOneQuery:
             STATUS: pytest.approx(1.5),
         }
 
-
-class TestTheIndexOfAHint:
-    @pytest.mark.parametrize(
-        "candidate, index",
-        [
-            (USER, Index("orders_user_id_idx", (Key("user_id", "user_id"),))),
-            (USER, Index("mine", (Key("user_id", "user_id"), Key("id", "id")))),
-            (
-                Candidate(ORDERS, (Key("user_id", "user_id"), Key("placed_at", "placed_at", True))),
-                Index("mine", (Key("user_id", "user_id", True, True), Key("placed_at", "placed_at", False, False))),
-            ),
-            (
-                Candidate(ORDERS, (Key("lower(email)"),)),
-                Index("mine", (Key("lower((email)::text)"),)),
-            ),
-            (STATUS, Index("mine", (Key("status", "status"),), where="((status)::text = 'pending'::text)")),
-            (STATUS, Index(STATUS.name, (Key("status", "status"),), where="(status = ANY ('{pending}'::text[]))")),
-            (Candidate(ORDERS, (Key("tags", "tags"),), method="gin"), Index("g", (Key("tags", "tags"),), method="gin")),
-        ],
-    )
-    def test_is_known_by_name_or_definition(self, candidate: Candidate, index: Index) -> None:
-        assert index_of(candidate, Table(ORDERS, {}, indexes=(Index("else", (Key("id", "id"),)), index))) is index
-
-    @pytest.mark.parametrize(
-        "index",
-        [
-            Index("mine", (Key("id", "id"), Key("user_id", "user_id"))),
-            Index("mine", (Key("user_id", "user_id"),), where="(status = 'pending')"),
-            Index("mine", (Key("user_id", "user_id"),), method="hash"),
-            Index("mine", (Key("user_id", "user_id", opclass="text_pattern_ops"),)),
-            Index(USER.name, (Key("user_id", "user_id"),), valid=False),
-        ],
-    )
-    def test_is_no_other(self, index: Index) -> None:
-        assert index_of(USER, Table(ORDERS, {}, indexes=(index,))) is None
+    def test_that_serve_the_searches_of_a_delete_are_measured_by_it(self) -> None:
+        hints = (
+            hint(USER, ("gone: foreign key a", 1.0), ("gone: foreign key b", 1.0)),
+            hint(STATUS, ("gone: foreign key c", 1.0)),
+        )
+        lives = look((), 1.0, *hints, queries=[took(50, "gone")])
+        assert [[effect.query for effect in life.effects] for life in lives] == [["gone"], ["gone"]]
+        lives = look(lives, 2.0, indexes=(built(USER), built(STATUS)), queries=[took(5, "gone")])
+        assert {life.candidate: life.measured for life in lives} == {
+            USER: pytest.approx(3.0),
+            STATUS: pytest.approx(1.5),
+        }
 
 
 def test_there_are_never_too_many() -> None:

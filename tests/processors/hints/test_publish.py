@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from dbvitals_instrumentation import semconv
 from dbvitals_processors.hints.lifecycle import Effect, Life
 from dbvitals_processors.hints.model import Candidate, Key, Saving, TableName
@@ -63,6 +65,23 @@ def test_the_namespace_is_that_of_spans() -> None:
     board = Board()
     board.publish([life(schema=""), life(schema="shop")])
     assert [one.attributes[semconv.DB_NAMESPACE] for one in board.saving() if one.attributes] == ["shop", "shop"]
+
+
+@pytest.mark.parametrize(
+    "where, shown",
+    [
+        ("status = 'it''s' AND is_paid", "status = ? AND is_paid"),
+        ("col2 IN (4711, -3.5) AND NOT done", "col2 IN (?, ?) AND NOT done"),
+        ("deleted_at IS NULL", "deleted_at IS NULL"),
+    ],
+)
+def test_values_of_a_predicate_are_not_exported(where: str, shown: str) -> None:
+    candidate = replace(life().candidate, where=where)
+    board = Board()
+    board.publish([replace(life(), candidate=candidate, ddl=candidate.ddl())])
+    (saving,) = board.saving()
+    assert saving.attributes is not None
+    assert str(saving.attributes[semconv.INDEX_HINT_DDL]).endswith(f"(user_id, id) WHERE {shown}")
 
 
 def test_there_are_never_too_many() -> None:

@@ -77,7 +77,18 @@ SELECT pg_catalog.current_schemas(false)::text[],
        ARRAY(SELECT extname::text FROM pg_catalog.pg_extension),
        ARRAY(SELECT name::text FROM pg_catalog.pg_available_extensions),
        extract(epoch FROM (SELECT stats_reset FROM pg_catalog.pg_stat_database
-                           WHERE datname = pg_catalog.current_database()))"""
+                           WHERE datname = pg_catalog.current_database())),
+       extract(epoch FROM least((SELECT stats_reset FROM pg_catalog.pg_stat_archiver),
+                                (SELECT stats_reset FROM pg_catalog.pg_stat_bgwriter))),
+       pg_catalog.has_function_privilege('pg_catalog.pg_stat_file(text)', 'EXECUTE')"""
+"""When a database's counters began. Since PostgreSQL 15 its own time is NULL until somebody resets them; the server's,
+which nobody sets back with them, tell when all began: with initdb, or when a crash threw all away.
+"""
+
+_MADE = """
+SELECT extract(epoch FROM (pg_catalog.pg_stat_file('base/' || oid || '/PG_VERSION')).modification)
+FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()"""
+"""When the database was made; for those who may look at its files."""
 
 
 def read_catalogue(connection: Connection) -> Catalogue:
@@ -114,7 +125,9 @@ def read_catalogue(connection: Connection) -> Catalogue:
             extended,
         )  # fmt: skip
     settings = {name: float(value) for name, value in rows(_SETTINGS)}
-    path, extensions, available, since = rows(_WHERE_WE_ARE)[0]
+    path, extensions, available, since, began, may_look = rows(_WHERE_WE_ARE)[0]
+    if since is None:
+        since = max((one for one in (began, rows(_MADE)[0][0] if may_look else None) if one is not None), default=None)
     return Catalogue(
         "postgresql", found, tuple(path), frozenset(extensions), frozenset(available),
         int(settings.pop("server_version_num")), settings, float(since) if since is not None else None,
