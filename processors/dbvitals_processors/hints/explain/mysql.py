@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -29,6 +30,8 @@ from dbvitals_processors.hints.model import (
     Unplannable,
     WorkloadQuery,
 )
+
+_LOCKS = re.compile(r"\bFOR\s+(?:UPDATE|SHARE)\b|\bLOCK\s+IN\s+SHARE\s+MODE\b", re.IGNORECASE)
 
 
 class MysqlPlanner:
@@ -101,9 +104,7 @@ class MysqlPlanner:
             if query is None:
                 return (), {}, 1.0
             sql = query.sql("mysql")
-        elif tree.find(exp.Lock) is not None:  # nor does it explain FOR UPDATE
-            for lock in list(tree.find_all(exp.Lock)):
-                lock.pop()
+        elif _LOCKS.search(sql):  # nor does it explain FOR UPDATE, which the parser leaves out
             sql = tree.sql("mysql")
         try:
             plan = mysql_plan.loaded(self._connection.exec_driver_sql(f"EXPLAIN FORMAT=JSON {sql}").scalar_one())
