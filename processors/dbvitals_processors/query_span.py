@@ -2,7 +2,7 @@
 
 Spans of dbvitals carry everything that is read here. Those of other instrumentations (the official SQLAlchemy one, the
 drivers', ddtrace's through a bridge) may speak the conventions from before they were stable, or mix them with today's,
-and have no fingerprint: what the query is gets computed from their text, so that one query counts as one, whoever saw it.
+and have no fingerprint: it is computed from their text, so that one query counts as one, whoever saw it.
 """
 
 from __future__ import annotations
@@ -209,13 +209,13 @@ def _plain(attributes: Any) -> dict[str, Any]:
 def _complete(attributes: dict[str, Any], system: str) -> bool:
     """Put what a span without a fingerprint tells of its query into today's words; false where it tells of none.
 
-    The stable names and those from before stand side by side (the drivers' instrumentations have today's
-    ``db.query.text`` with yesterday's ``net.peer.name``); where both are there, today's value stands. The text, if there
-    is one, knows better what it does than ``db.operation``, which may be its first word and the database's name.
+    Names of both conventions may stand side by side (the drivers' instrumentations write ``db.query.text`` with
+    ``net.peer.name``); where one thing has both, today's value stands. The text knows better what it does than
+    ``db.operation``, which SQLAlchemy's instrumentation makes of its first word and the database's name.
     """
     get = attributes.get
     text = get(semconv.DB_QUERY_TEXT) or get(semconv.OLD_DB_STATEMENT)
-    operation = get(semconv.DB_OPERATION_NAME) or get(semconv.OLD_DB_OPERATION) or ""
+    operation = str(get(semconv.DB_OPERATION_NAME) or get(semconv.OLD_DB_OPERATION) or "")
     collection = get(semconv.DB_COLLECTION_NAME) or get(semconv.OLD_DB_SQL_TABLE) or ""
     summary = get(semconv.DB_QUERY_SUMMARY)
     told = text or summary or (operation and f"{operation} {collection}".rstrip())
@@ -253,5 +253,8 @@ def _port(port: Any, system: str) -> int | None:
 
 def _exception_type(span: ReadableSpan) -> str | None:
     """The class of the exception that was recorded with a span; its message may hold literals."""
-    found = (event.attributes[_EXCEPTION_TYPE] for event in span.events if _EXCEPTION_TYPE in (event.attributes or ()))
-    return next(map(str, found), None)
+    for event in span.events:
+        found = (event.attributes or {}).get(_EXCEPTION_TYPE)
+        if found:
+            return str(found)
+    return None

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags
 
 from dbvitals_instrumentation import semconv
@@ -83,6 +84,72 @@ def test_where_both_conventions_are_there_todays_value_stands() -> None:
     assert read(span(both)) == read(span(OURS))
 
 
+def test_one_span_may_mix_both_conventions() -> None:
+    query = read(
+        span(
+            {
+                semconv.DB_SYSTEM_NAME: "postgresql",
+                semconv.DB_NAMESPACE: "shop",
+                semconv.DB_QUERY_TEXT: "SELECT 1",
+                semconv.OLD_NET_PEER_NAME: "db",
+                semconv.OLD_NET_PEER_PORT: "5433",
+            }
+        )
+    )
+    assert query is not None
+    assert (query.namespace, query.address, query.port) == ("shop", "db", 5433)
+
+
+@pytest.mark.parametrize("port, expected", [(5432, None), ("5432", None), ("6432", 6432), ("none", None)])
+def test_a_port_is_a_number_and_the_systems_own_needs_no_mention(port: Any, expected: int | None) -> None:
+    query = read(
+        span(
+            {semconv.OLD_DB_SYSTEM: "postgresql", semconv.OLD_DB_STATEMENT: "SELECT 1", semconv.OLD_NET_PEER_PORT: port}
+        )
+    )
+    assert query is not None
+    assert query.port == expected
+
+
+@pytest.mark.parametrize(
+    "operation, text, expected",
+    [
+        ("SELECT shop", "SELECT a FROM t", ("SELECT", "t", "SELECT t")),  # as SQLAlchemy's instrumentation has it
+        ("BATCH INSERT", "INSERT INTO t VALUES (1)", ("BATCH INSERT", "t", "BATCH INSERT t")),
+        ("EXECUTE", "nightly_job", ("EXECUTE", "", "EXECUTE")),
+        ("('secret') shop", "('secret')", ("", "", "postgresql")),
+        ("SELECT'secret' shop", None, ("SELECT", "", "SELECT")),
+        ("('secret') shop", None, ("", "", "postgresql")),
+    ],
+)
+def test_an_operation_is_what_the_text_says_and_holds_no_literal(
+    operation: str, text: str | None, expected: tuple[str, str, str]
+) -> None:
+    said = {} if text is None else {semconv.OLD_DB_STATEMENT: text}
+    query = read(span({semconv.OLD_DB_SYSTEM: "postgresql", semconv.OLD_DB_OPERATION: operation, **said}))
+    assert query is not None
+    assert (query.operation, query.collection, query.summary) == expected
+
+
+@pytest.mark.parametrize(
+    "given, expected",
+    [("hanadb", "sap.hana"), ("spanner", "gcp.spanner"), ("db2", "ibm.db2"), ("vertica", "vertica"), ("duckdb", None)],
+)
+def test_systems_have_todays_names(given: str, expected: str | None) -> None:
+    query = read(span({semconv.OLD_DB_SYSTEM: given, semconv.OLD_DB_STATEMENT: "SELECT 1"}))
+    assert (query and query.system) == expected
+
+
+def test_what_sqlalchemys_instrumentation_saw_is_sql_in_any_dialect() -> None:
+    seen = ReadableSpan(
+        "SELECT", CONTEXT, attributes={semconv.OLD_DB_SYSTEM: "duckdb", semconv.OLD_DB_STATEMENT: "SELECT 1"},
+        instrumentation_scope=InstrumentationScope("opentelemetry.instrumentation.sqlalchemy"),
+    )  # fmt: skip
+    query = read(seen)
+    assert query is not None
+    assert query.system == semconv.OTHER_SQL
+
+
 def test_the_same_query_has_the_same_fingerprint_whoever_saw_it() -> None:
     todays = {semconv.DB_SYSTEM_NAME: "mysql", semconv.DB_QUERY_TEXT: 'SELECT a FROM t WHERE b = "x"'}
     yesterdays = {semconv.OLD_DB_SYSTEM: "mysql", semconv.OLD_DB_STATEMENT: 'SELECT a FROM t WHERE b = "yy"'}
@@ -126,6 +193,16 @@ def test_a_failed_query_says_of_what_and_never_quotes_the_message() -> None:
         semconv.ERROR, "23505", "sqlite3.OperationalError",
     ]  # fmt: skip
     assert "literal" not in repr(plain)
+
+
+def test_a_failed_query_without_a_type_has_its_exceptions_class() -> None:
+    message = {"exception.type": "psycopg.errors.UndefinedTable", "exception.message": "it holds 'a literal'"}
+    events = [Event("something else"), Event("exception", message)]
+    failed = ReadableSpan("x", CONTEXT, attributes=OURS, status=Status(StatusCode.ERROR), events=events)
+    query = read(failed)
+    assert query is not None
+    assert query.error_type == "psycopg.errors.UndefinedTable"
+    assert "literal" not in repr(query)
 
 
 def test_a_name_that_holds_a_literal_is_not_taken_for_a_summary() -> None:

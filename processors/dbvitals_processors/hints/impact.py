@@ -34,7 +34,7 @@ OVERHEAD = 200e-6
 """Seconds that each call takes beside, where nothing was measured."""
 SPREAD = 0.9
 """Standard deviation of the logarithm of a call's time about the curve, where nothing was measured."""
-LEAST_SPREAD = 0.6
+LEAST_SPREAD = 0.7
 """No workload is so regular that the next query would be nearer."""
 AFTER = 0.8
 """The same of the time with an index, of which only a cost is known, that of an index which does not exist."""
