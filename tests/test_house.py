@@ -79,5 +79,7 @@ def test_every_metric_and_attribute_that_is_documented_exists() -> None:
 
     known = {value for value in vars(semconv).values() if isinstance(value, str)}
     page = (ROOT / "docs" / "telemetry.md").read_text()
-    for name in re.findall(r"`(dbvitals\.(?:query|pool|cache|connection|index_hint|reason|site|faults)[a-z_.]*)`", page):
+    for name in re.findall(
+        r"`(dbvitals\.(?:query|pool|cache|connection|index_hint|reason|site|faults)[a-z_.]*)`", page
+    ):
         assert name in known or name == "dbvitals.reason", name

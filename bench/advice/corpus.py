@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Reads a large corpus of SQL as the advisor would, and counts what it makes of it: nothing may raise, nothing may hang.
+"""Reads a large corpus of SQL as the advisor would, and counts what it makes of it: nothing may raise or hang.
 
     python bench/advice/corpus.py FOLDER_OR_FILE [...]                      *.sql, and SQL in strings of *.py
     python bench/advice/corpus.py --system mysql FOLDER                     postgresql, mysql or sqlite
     python bench/advice/corpus.py MIRROR.git::src/test/regress/sql          a folder of a git repository's newest commit
 
-PostgreSQL's own regression tests (src/test/regress/sql) and SQLAlchemy's (test/**/*.py) are what the bar is measured on;
-nothing of them is kept here. Each statement is split at its binds, parsed, read and searched for candidates, once with an
-empty catalogue and once with one that has the tables and columns that it names. Ends with 1 if anything raised or hung.
+PostgreSQL's own regression tests (src/test/regress/sql) and SQLAlchemy's (test/**/*.py) are what the bar is measured
+on; nothing of them is kept here. Each statement is split at its binds, parsed, read and searched for candidates, once
+with an empty catalogue and once with one that has the tables and columns that it names. Ends with 1 if anything raised
+or hung.
 """
 
 from __future__ import annotations
@@ -36,7 +37,16 @@ from dbvitals_processors.hints.sources.sql import Unreadable, is_workload, split
 
 HUNG = 10.0
 SLOW = 1.0
-_TYPES = ("bigint", "text", "timestamp with time zone", "jsonb", "character varying(40)", "boolean", "text[]", "numeric")
+_TYPES = (
+    "bigint",
+    "text",
+    "timestamp with time zone",
+    "jsonb",
+    "character varying(40)",
+    "boolean",
+    "text[]",
+    "numeric",
+)
 _SQL = re.compile(r"\s*(?:SELECT|INSERT|UPDATE|DELETE|WITH|MERGE|REPLACE|VALUES|\(SELECT)\s", re.IGNORECASE)
 _COPY = re.compile(r"^copy\b.*\bfrom\s+stdin\b.*?;[^\n]*\n.*?^\\\.$", re.IGNORECASE | re.MULTILINE | re.DOTALL)
 _OF_PSQL = re.compile(r"^\\.*$|\\(?:g|gset|gexec|gdesc|crosstabview|bind|parse)\b.*$", re.MULTILINE)
@@ -182,7 +192,9 @@ def report(outcomes: Sequence[Outcome], most: int) -> None:
             print(f"  {number:>7,}  {detail[:140]}")
     print("\nto mend:")
     for one in [one for one in outcomes if one.kind in ("raised", "hung") or one.seconds > SLOW][:most]:
-        print(f"  {one.kind} {one.seconds:.1f} s  {one.name}: {one.detail[:140]}\n    {' '.join(one.sql.split())[:300]}")
+        print(
+            f"  {one.kind} {one.seconds:.1f} s  {one.name}: {one.detail[:140]}\n    {' '.join(one.sql.split())[:300]}"
+        )
 
 
 _LINE = re.compile(r" in line \d+")

@@ -12,12 +12,13 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
-
-from opentelemetry.sdk.trace import ReadableSpan
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from dbvitals_instrumentation import semconv
 from dbvitals_processors.rules.limits import Limits
+
+if TYPE_CHECKING:  # where there is no SDK, it is not imported
+    from opentelemetry.sdk.trace import ReadableSpan
 
 CLOSE = 100
 """Calls of one query under one span that are kept one by one, or twice the threshold if that is more."""
@@ -29,7 +30,8 @@ MOST_SPANS = 2000
 """Kept of one trace; with this many, they are judged, or forgotten, without its root."""
 MOST_SPANS_IN_ALL = 50_000
 MOST_ALIKE = 10
-"""Traces with the same root and the same reason that are judged at once; each of them stands for its share of the rest."""
+"""Traces with a root of the same name, and for the same reason, that are judged between two looks of the judge: each
+stands for its share of the rest."""
 MOST_FILED = 5_000
 """Kept of traces that wait for the judge; further traces are dropped, and counted as that."""
 SHORT_WAIT = 1_000_000
@@ -153,7 +155,14 @@ class Docket:
         counts, key = case.counts, (parent_id, kind)
         number = counts[key] = counts.get(key, 0) + 1
         if number > self._close:
-            self._add(case, key, call.start, nanoseconds, call.rows)
+            more = case.more.get(key)
+            if more is None:
+                more = case.more[key] = More(call.start)
+            more.number += 1
+            more.nanoseconds += nanoseconds
+            more.end = call.start + nanoseconds
+            if call.rows > 0:
+                more.rows += call.rows
             return number
         late, told = call.late, call.told()
         if told is not None:
@@ -185,7 +194,11 @@ class Docket:
         case = self._young.get(trace_id) or self._rejuvenate(trace_id)
         if kind is not None and number > self._close:
             took = (span.end_time or 0) - (span.start_time or 0)
-            self._add(case, (parent_id, kind), span.start_time or 0, max(0, took), rows)
+            more = case.more.setdefault((parent_id, kind), More(span.start_time or 0))
+            more.number += 1
+            more.nanoseconds += max(0, took)
+            more.end = span.end_time or 0
+            more.rows += rows
             return number
         case.kept.append(span)
         if number >= self.threshold or rows > self._limits.rows_served:
@@ -200,7 +213,7 @@ class Docket:
             self._put(("", span.name), Filed(span.context.trace_id, [span], {}, None))
 
     def keep(self, span: ReadableSpan) -> None:
-        """Keep a span that is no query, as long as its trace may be worth a judge; close the trace if it is its root."""
+        """Keep a span that is no query while its trace may be worth a judge; close the trace if it is its root."""
         name = span.name
         if name == semconv.CHECKOUT_SPAN and (span.end_time or 0) - (span.start_time or 0) < SHORT_WAIT:
             return
@@ -334,16 +347,6 @@ class Docket:
         self._spans_filed += len(one.kept)
         self._filed.append((alike, one))
         return True
-
-    def _add(self, case: _Case, key: tuple[int, Kind], start: int, nanoseconds: int, rows: int) -> None:
-        more = case.more.get(key)
-        if more is None:
-            more = case.more[key] = More(start)
-        more.number += 1
-        more.nanoseconds += nanoseconds
-        more.end = start + nanoseconds
-        if rows > 0:
-            more.rows += rows
 
     def _remember(self, kind: Kind, late: Mapping[str, Any]) -> None:
         key = (kind.key[0], kind.key[2])

@@ -83,13 +83,18 @@ class SlowQueryProcessor(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Hand the span on, flagged if it is a slow query."""
         try:
-            attributes = attributes_of(span)
             if self._feeds and self.detector.listeners:
                 self._have_read(span)
-            scope = span.instrumentation_scope
-            if judges and scope is not None and scope.name == semconv.SCOPE and semconv.FINGERPRINT in attributes:
-                if span.parent is None and self._feeds and self.detector.docket is not None:
-                    self.detector.docket.alone_span(span, attributes.get(semconv.DB_RESPONSE_RETURNED_ROWS, 0))
+            attributes: Any = getattr(span, "_attributes", None)
+            if type(attributes) is not dict:  # it was not written in one go, as most of ours are
+                attributes = attributes_of(span)
+                scope = span.instrumentation_scope
+                ours = scope is not None and scope.name == semconv.SCOPE
+            else:
+                ours = True
+            if ours and judges and semconv.FINGERPRINT in attributes:  # its flags are on it
+                if span.parent is None:
+                    self._alone(span, attributes)
             elif semconv.POOL_NAME in attributes and semconv.DB_SYSTEM_NAME not in attributes:
                 self._keep(span)
             else:
@@ -140,6 +145,11 @@ class SlowQueryProcessor(SpanProcessor):
                 return span if not flags else with_attributes(span, flags)
         self._keep(span)
         return span
+
+    def _alone(self, span: ReadableSpan, attributes: Mapping[str, Any]) -> None:
+        docket = self.detector.docket
+        if docket is not None and self._feeds:
+            docket.alone_span(span, attributes.get(semconv.DB_RESPONSE_RETURNED_ROWS, 0))
 
     def _keep(self, span: ReadableSpan) -> None:
         docket = self.detector.docket

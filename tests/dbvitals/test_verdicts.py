@@ -23,9 +23,12 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 import dbvitals
 from dbvitals import Config, testing, verdicts, watch
+from dbvitals.recorder import Recorder
 from dbvitals_instrumentation import guard, queries, semconv
 from dbvitals_instrumentation.spans import _looks_at_the_end_only
+from dbvitals_processors import slow_queries, trace_rules
 from dbvitals_processors.detector import judges
+from dbvitals_processors.docket import Docket
 from dbvitals_processors.slow_queries import SlowQueryProcessor
 
 ALL = Config(slow_threshold=1e-9)
@@ -183,6 +186,96 @@ def test_a_query_in_a_loop_is_flagged_as_one_of_many_and_the_loop_is_counted(eng
         assert flagged == [False, False, True, True, True]
         seen.tracer_provider.force_flush()
         assert [point.value for point in seen.points(semconv.QUERY_N_PLUS_ONE)] == [1]
+
+
+def test_where_a_loop_begins_to_be_one_its_caller_is_on_the_span_and_in_the_count(engine: Any) -> None:
+    with testing.observe(config=Config(n_plus_one_threshold=7)) as seen, engine.connect() as connection:
+        connection.execute(sa.text("CREATE TABLE item (id INTEGER)"))
+        seen.clear()
+        with seen.tracer_provider.get_tracer("app").start_as_current_span("GET /"):
+            for number in range(300):
+                connection.execute(sa.text("SELECT id FROM item WHERE id = :number"), {"number": number}).all()
+        spans = [span.attributes or {} for span in seen.spans("SELECT item")]
+        assert [number for number, span in enumerate(spans, 1) if semconv.CODE_FUNCTION_NAME in span] == [
+            1, 2, 4, 7, 8, 16, 32, 64, 128, 256,
+        ]  # fmt: skip
+        assert [bool(span.get(semconv.N_PLUS_ONE)) for span in spans] == [False] * 6 + [True] * 294
+        seen.tracer_provider.force_flush()
+        (finding,) = rules().findings()
+        assert (finding.rule, finding.queries) == ("n_plus_one", 300)
+        (point,) = seen.points(semconv.QUERY_N_PLUS_ONE)
+        assert point.attributes[semconv.CODE_FUNCTION_NAME].startswith("test_where_a_loop_begins")
+
+
+def test_a_trace_in_which_nothing_is_to_be_found_is_never_read(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unexpected(*_args: object) -> None:
+        raise AssertionError
+
+    for name in ("read", "read_call"):
+        monkeypatch.setattr(trace_rules, name, unexpected)
+    monkeypatch.setattr(slow_queries, "read", unexpected)
+    with testing.observe() as seen, engine.connect() as connection:
+        with seen.tracer_provider.get_tracer("app").start_as_current_span("GET /"):
+            for number in range(4):
+                connection.execute(sa.text("SELECT 1 AS a WHERE 1 = :number"), {"number": number}).all()
+            assert len(docket()) == 4
+        assert len(docket()) == 0
+        seen.tracer_provider.force_flush()
+
+
+def test_the_same_question_twice_is_found_wherever_in_the_trace_it_is_asked(engine: Any) -> None:
+    with testing.observe() as seen, engine.connect() as connection:
+        connection.execute(sa.text("CREATE TABLE item (id INTEGER)"))
+        tracer = seen.tracer_provider.get_tracer("app")
+        with tracer.start_as_current_span("GET /"):
+            for name in ("first", "second"):
+                with tracer.start_as_current_span(name):
+                    connection.execute(sa.text("SELECT id FROM item WHERE id = :number"), {"number": 7}).all()
+        seen.tracer_provider.force_flush()
+        assert [(finding.rule, finding.queries) for finding in rules().findings()] == [("duplicate", 2)]
+
+
+def test_what_the_sampler_drops_is_counted_and_not_kept(engine: Any) -> None:
+    tracers = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
+    tracers.add_span_processor(SimpleSpanProcessor(InMemorySpanExporter()))
+    dbvitals.instrument(tracer_provider=tracers, meter_provider=MeterProvider(shutdown_on_exit=False))
+    with tracers.get_tracer("app").start_as_current_span("GET /") as root:
+        ask(engine, 9)
+        (counts,) = [case.counts for case in docket()._young.values()]
+        assert list(counts.values()) == [9]
+        assert root.get_span_context().is_valid
+    assert len(docket()) == 0
+    dbvitals.uninstrument()
+
+
+def test_where_a_program_is_recorded_its_rules_are_the_ones(tmp_path: Path, engine: Any) -> None:
+    tracers = TracerProvider(shutdown_on_exit=False)
+    recorder = Recorder(tmp_path)
+    tracers.add_span_processor(recorder._inbox)
+    dbvitals.instrument(tracer_provider=tracers, meter_provider=MeterProvider(shutdown_on_exit=False))
+    assert rules() is recorder._rules
+    with tracers.get_tracer("app").start_as_current_span("GET /"), engine.connect() as connection:
+        connection.execute(sa.text("CREATE TABLE item (id INTEGER)"))
+        for number in range(9):
+            connection.execute(sa.text("SELECT id FROM item WHERE id = :number"), {"number": number}).all()
+    assert list(recorder._inbox.take()) == []
+    (finding,) = recorder.snapshot().findings
+    assert (finding.rule, finding.queries, finding.occurrences) == ("n_plus_one", 9, 1)
+    dbvitals.uninstrument()
+    assert recorder._inbox.keeps
+
+
+def rules() -> trace_rules.TraceRules:
+    assert watch._watch is not None
+    assert watch._watch.verdicts is not None
+    assert watch._watch.verdicts._rules is not None
+    return watch._watch.verdicts._rules
+
+
+def docket() -> Docket:
+    assert watch._watch is not None
+    assert watch._watch.verdicts is not None
+    return watch._watch.verdicts._docket
 
 
 def test_every_exporter_that_is_there_sees_the_flags_and_spans_are_still_written_in_one_go(engine: Any) -> None:

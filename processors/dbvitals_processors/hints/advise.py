@@ -120,7 +120,7 @@ def read(query: WorkloadQuery, catalogue: Catalogue) -> Reading:
     Raises:
         Unplannable: it cannot be parsed.
     """
-    fixed, seen = constants(split(query.sql), query.parameters)
+    fixed, seen = constants(split(query.sql, catalogue.system), query.parameters)
     return parsing.read(parsing.parse(query.sql, catalogue.system), catalogue, fixed, seen)
 
 

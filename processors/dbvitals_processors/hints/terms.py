@@ -97,6 +97,7 @@ class Resolver:
             column.set("table", None)
             column.set("db", None)
             if self.dialect == "postgres" and isinstance(column.this, exp.Identifier):
+                column.this.set("this", self._folded(column.this))
                 column.this.set("quoted", quoted(column.name) != column.name)
         for truncation in copy.find_all(exp.TimestampTrunc):  # its unit is text, compared letter by letter
             unit = truncation.args["unit"]
@@ -125,7 +126,8 @@ def term_of(node: Any, alias: str, scope: Scope, resolver: Resolver) -> Term | N
     table = resolver.tables(scope)[alias]
     if table is None or why_not_immutable(node, table) is not None:
         return None
-    columns = frozenset(column.name for column in node.find_all(exp.Column))
+    places = (resolver.resolve(column, scope) for column in node.find_all(exp.Column))
+    columns = frozenset(place[1] for place in places if place is not None)
     text = resolver.sql(node)
     return Term(text if isinstance(node, _CALLS) else f"({text})", None, columns)
 

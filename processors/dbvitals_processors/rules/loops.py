@@ -12,8 +12,8 @@ from functools import lru_cache
 
 from dbvitals_processors.docket import More
 from dbvitals_processors.query_span import QuerySpan
-from dbvitals_processors.rules.reading import is_read, is_single, is_write, may_page
 from dbvitals_processors.rules.limits import Limits
+from dbvitals_processors.rules.reading import is_read, is_single, is_write, may_page
 from dbvitals_processors.traces import Trace
 
 MOST_AT_ONCE = 1.5

@@ -329,7 +329,8 @@ class PostgresPlanner:
         try:
             self._connection.exec_driver_sql(f"PREPARE {name} AS {bound.text('${}')}")
         except DBAPIError as error:
-            if "determine data type" in str(error) or "operator does not exist" in str(error) or "unique" in str(error):
+            said = str(error.orig)
+            if "determine data type" in said or "operator does not exist" in said or "unique" in said:
                 return None
             raise Unplannable(f"the database refuses it: {reason_of(error)}") from None
         found = self._connection.exec_driver_sql(
@@ -421,8 +422,23 @@ def reason_of(error: SQLAlchemyError) -> str:
     """The database's own first line, without SQL, values or SQLAlchemy's additions."""
     original: BaseException = getattr(error, "orig", None) or error
     line = str(original).strip().partition("\n")[0]
-    return _VALUE.sub("", line.partition(" LINE ")[0]) or type(original).__name__
+    line = line.partition(" LINE ")[0]
+    return _QUOTED.sub(_without_value, line).strip() or type(original).__name__
 
 
-_VALUE = re.compile(r"""(?<=: )".*"|'.*'(?= )|(?<=: )'.*'""", re.DOTALL)
-"""``invalid input syntax for type integer: "…"`` and the like end with what was given."""
+_QUOTED = re.compile(r"""(?:\b(?P<of>\w+) )?(?P<quoted>"(?:[^"]|"")*"?|'(?:[^']|'')*'?)""")
+_NAMED = frozenset(
+    ("column", "relation", "table", "schema", "type", "function", "operator", "role", "user", "database", "extension",
+     "statement", "language", "collation", "host", "server", "index", "constraint", "parameter", "class", "method")
+)  # fmt: skip
+
+
+def _without_value(match: re.Match[str]) -> str:
+    """A quoted word stays where it is the name of something; any other may be a value."""
+    before = match.group("of")
+    if before in _NAMED or (before == "at" and _ADDRESS.fullmatch(match.group("quoted"))):
+        return match.group()
+    return f"{before} …" if before else "…"
+
+
+_ADDRESS = re.compile(r'"(?:[0-9.]{7,}|[0-9a-fA-F:]{3,}|[A-Za-z][\w.-]*)"')

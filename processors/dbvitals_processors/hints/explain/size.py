@@ -7,11 +7,15 @@ equal keys share one tuple, with 6 bytes for each row, unless the index has incl
 
 from __future__ import annotations
 
+from math import ceil
+
 from dbvitals_processors.hints.model import Candidate, Table
 
 PAGE = 8192
 _FILL = 0.9
 _POSTING_LIST_ROWS = 2.0
+_LONGEST_LIST = 812
+"""Bytes of a tuple that equal keys share: a build begins another one then."""
 _EXPRESSION_WIDTH = 16.0
 _BUILD_ROWS = 1.2e6
 """Rows that a B-tree build sorts and writes in a second, about, on one core."""
@@ -42,10 +46,19 @@ def index_bytes(candidate: Candidate, table: Table, selectivity: float = 1.0) ->
         column = table.columns.get(name)
         width += column.width if column is not None else 8.0
     distinct = min(rows, distinct)
-    each = 8 + -(-width // 8) * 8 + 4
+    header = 8 + -(-width // 8) * 8
     shares = not candidate.include and rows / distinct > _POSTING_LIST_ROWS and _may_share(candidate, table)
-    data = distinct * each + rows * 6 if shares else rows * each
-    return max(2, int(data / _FILL / PAGE) + 1) * PAGE
+    if shares:
+        lists = distinct * ceil(rows / distinct / max(1.0, (_LONGEST_LIST - header) // 6))
+        pages = _pages(lists, -(-(header + 6 * rows / lists) // 8) * 8 + 4)
+    else:
+        pages = _pages(rows, header + 4)
+    return max(2, int(pages) + 1) * PAGE
+
+
+def _pages(tuples: float, size: float) -> float:
+    """Leaf pages: a build fills each until less than a tenth is free, and carries the last tuple to the next."""
+    return tuples / max(1, ceil((PAGE - 40) * _FILL / size) - 1)
 
 
 def _may_share(candidate: Candidate, table: Table) -> bool:
