@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -31,6 +31,7 @@ class Owner(Protocol):
 
     docket: Docket | None
     names_callers: bool
+    hints_of: Callable[[str], Sequence[str]]
 
     def count(self, account: Account, reason: str, span: SpanContext | None) -> None:
         """A call was slow."""
@@ -108,11 +109,15 @@ class Account:
             if nanoseconds >= least:
                 if counted:
                     self._owner.count(self, reason, span)
-                return {
+                flags: dict[str, Any] = {
                     semconv.SLOW: True,
                     semconv.SLOW_REASON: reason,
                     semconv.SLOW_THRESHOLD: least * 1e-9,
                 }
+                hints = self._owner.hints_of(self.key[2])
+                if hints:
+                    flags[semconv.INDEX_HINT_IDS] = hints
+                return flags
         return None
 
     def publish(self, outlier: int | None, regression: int | None) -> None:

@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from opentelemetry import metrics, trace
@@ -84,6 +84,8 @@ class Detector:
         self._baselines = Baselines(store_at(place, service)) if place else None
         self._loaded = False
         self._saved = clock()
+        self.hints_of: Callable[[str], Sequence[str]] = _no_hints
+        """Ids of the open index hints for a fingerprint, which are put on its slow calls' spans."""
         self.readers: list[Callable[[], None]] = []
         """Called by the worker before it learns."""
         self.listeners: list[Callable[[Any, Any], None]] = []
@@ -237,6 +239,11 @@ class Detector:
         self._dropped = 0
         for account in self._alive():
             account.clear()
+
+
+def _no_hints(fingerprint: str) -> Sequence[str]:
+    """While nobody advises."""
+    return ()
 
 
 def _nobody(_nanoseconds: int, _failed: bool, _context: Context, _call: Call | None = None) -> None:

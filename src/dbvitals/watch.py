@@ -167,7 +167,10 @@ def _sqlalchemy(watch: Watch) -> list[Any]:
     if watch.config.advise:
         from dbvitals.advisor import Advisor
 
-        plugs.append(Advisor(watch.config, watch.telemetry, queries.counted, lambda: urls, watch.samples))
+        advisor = Advisor(watch.config, watch.telemetry, queries.counted, lambda: urls, watch.samples)
+        plugs.append(advisor)
+        if watch.verdicts is not None:
+            watch.verdicts.detector.hints_of = advisor.board.ids_of
     if watch.config.pool:
         plugs.append(PoolWatch(watch.telemetry, watch.config, watch.engines))
     return plugs

@@ -303,6 +303,17 @@ class TestInAService:
             assert len(seen.points(semconv.INDEX_HINT_FIRST_SEEN)) == 1
             assert (spans, len(seen.spans())) == (20, 20)  # the advisor's own are not among them
 
+    def test_a_slow_query_that_a_hint_serves_names_it(self, engine: Any) -> None:
+        with testing.observe(config=replace(self.CONFIG, slow=True, slow_threshold=1e-9)) as seen:
+            self.ask(engine)
+            self.look()
+            before = len(seen.spans())
+            self.ask(engine)
+            (point,) = seen.points(semconv.INDEX_HINT_SAVING)
+            first, later = seen.spans()[0], seen.spans()[before]
+            assert semconv.INDEX_HINT_IDS not in first.attributes
+            assert list(later.attributes[semconv.INDEX_HINT_IDS]) == [point.attributes[semconv.INDEX_HINT_ID]]
+
     def test_it_is_off_unless_it_is_asked_for(self, engine: Any) -> None:
         threads = threading.active_count()
         with testing.observe(config=Config(slow=False)):

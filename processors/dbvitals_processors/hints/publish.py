@@ -37,6 +37,10 @@ class Board:
                     ids.append(life.id)
         self._lives, self.ids = shown, {query: tuple(ids) for query, ids in found.items()}
 
+    def ids_of(self, fingerprint: str) -> tuple[str, ...]:
+        """Open hints that serve a query."""
+        return self.ids.get(fingerprint, ())
+
     def clear(self) -> None:
         """Show nothing: in a forked child, they are the parent's to tell of."""
         self._lives, self.ids = (), {}
