@@ -118,8 +118,8 @@ def service() -> Service:
 
 
 def test_a_trace_with_nothing_to_find_is_forgotten_unread_as_its_root_ends(service: Service) -> None:
-    for kind in (Kind("a"), Kind("b"), Kind("c")):
-        service.loop(4, kind=kind, parent=hash(kind) % 97 + 1)
+    for parent, kind in enumerate((Kind("a"), Kind("b"), Kind("c")), 3):
+        service.loop(4, kind=kind, parent=parent)
     service.span("work", 2, 1)
     assert len(service.docket) == 13
     service.span("GET /", 1)
