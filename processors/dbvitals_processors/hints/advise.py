@@ -10,13 +10,14 @@ from dbvitals_processors.hints import impact, parsing
 from dbvitals_processors.hints.audit import audit
 from dbvitals_processors.hints.binds import constants, split
 from dbvitals_processors.hints.checks import checks_of
-from dbvitals_processors.hints.costs import NONE, Configuration, Costs, Studied
+from dbvitals_processors.hints.costs import NONE, Costs, Studied
 from dbvitals_processors.hints.dialects import dormant
 from dbvitals_processors.hints.explain.size import build_seconds
 from dbvitals_processors.hints.model import (
     Advice,
     Candidate,
     Catalogue,
+    Configuration,
     Hint,
     Planner,
     Refusal,

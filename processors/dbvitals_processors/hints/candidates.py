@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import permutations
 
 from dbvitals_processors.hints.dialects import fitted
-from dbvitals_processors.hints.model import Candidate, Catalogue, Column, Key, Method, Table
+from dbvitals_processors.hints.model import Candidate, Catalogue, Column, Key, Method, Table, quoted
 from dbvitals_processors.hints.reading import Access, Order, Predicate, Term
 
 LEAST_PAGES_OF_BRIN = 2_000
@@ -266,7 +266,7 @@ def partial(access: Access, catalogue: Catalogue) -> Iterator[Candidate]:
                 if keys:
                     yield _partial(access, keys, predicate)
         if not rest and not access.order and not behind and access.table.primary_key:
-            yield _partial(access, tuple(Key(_quoted(c), c) for c in access.table.primary_key), predicate)
+            yield _partial(access, tuple(Key(quoted(c), c) for c in access.table.primary_key), predicate)
 
 
 def _partial(access: Access, keys: tuple[Key, ...], predicate: Predicate) -> Candidate:
@@ -354,12 +354,6 @@ def block_ranges(access: Access, catalogue: Catalogue) -> Iterator[Candidate]:
         column = _column(access, term)
         if column is not None and abs(column.correlation) > 0.99:
             yield Candidate(access.table.name, (_key(term),), (), "", "brin")
-
-
-def _quoted(name: str) -> str:
-    from dbvitals_processors.hints.model import quoted
-
-    return quoted(name)
 
 
 RULES: tuple[Rule, ...] = (

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from dbvitals_processors.hints.model import Candidate, Estimate, Planner, TableName, WorkloadQuery
+from dbvitals_processors.hints.model import Candidate, Configuration, Estimate, Planner, TableName, WorkloadQuery
 from dbvitals_processors.hints.reading import Reading
 
-Configuration = frozenset[Candidate]
 NONE: Configuration = frozenset()
 
 

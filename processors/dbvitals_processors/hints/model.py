@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 Verification = Literal["hypothetical", "explain", "heuristic"]
 Method = Literal["btree", "gin", "gist", "brin", "hash"]
@@ -238,6 +238,10 @@ class Candidate:
 
     def __str__(self) -> str:
         return self.definition.removeprefix("ON ")
+
+
+Configuration: TypeAlias = frozenset[Candidate]
+"""Indexes that are thought of together."""
 
 
 def _word(sql: str) -> str:

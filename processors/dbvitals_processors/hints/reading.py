@@ -12,8 +12,6 @@ Operator = Literal[
     "match", "row_range",
 ]  # fmt: skip
 
-EQUALITY: tuple[Operator, ...] = ("eq", "null", "true", "false", "in")
-
 
 @dataclass(frozen=True, slots=True)
 class Term:

@@ -54,9 +54,7 @@ def _stands_for(keys: tuple[Key, ...], include: tuple[str, ...], where: str, ind
 def _same(one: Index, other: Index) -> bool:
     if not one.valid or one.method != other.method or _bare(one.where) != _bare(other.where):
         return False
-    if set(one.include) != set(other.include) or _COLLATION.findall(one.definition) != _COLLATION.findall(
-        other.definition
-    ):
+    if set(one.include) != set(other.include) or _collations(one) != _collations(other):
         return False
     if one.method != "btree" or (one.unique and other.unique):  # parameters of operator classes, NULLS NOT DISTINCT
         return _parts(one.definition) == _parts(other.definition) and _alike(one.keys, other.keys)

@@ -11,8 +11,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Sequence
 
-from dbvitals_processors.hints.costs import NONE, Configuration
-from dbvitals_processors.hints.model import Candidate
+from dbvitals_processors.hints.costs import NONE
+from dbvitals_processors.hints.model import Candidate, Configuration
 from dbvitals_processors.hints.worth import Worth
 
 Score = Callable[[float, int], float]
@@ -32,9 +32,8 @@ class Search:
         reasons: why single candidates were left out.
     """
 
-    def __init__(self, worth: Worth, pool: Sequence[Candidate], moves: Sequence[Configuration]) -> None:
+    def __init__(self, worth: Worth, moves: Sequence[Configuration]) -> None:
         self._worth = worth
-        self._pool = pool
         self._moves = moves
         self.reasons: dict[Candidate, str] = {}
 

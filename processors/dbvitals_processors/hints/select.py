@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from dbvitals_processors.hints.candidates import existing_like_keys
-from dbvitals_processors.hints.costs import NONE, Configuration, Costs
-from dbvitals_processors.hints.model import Candidate
+from dbvitals_processors.hints.costs import NONE, Costs
+from dbvitals_processors.hints.model import Candidate, Configuration
 from dbvitals_processors.hints.search import Search
 from dbvitals_processors.hints.study import variants
 from dbvitals_processors.hints.worth import Rules, Worth
@@ -36,7 +36,7 @@ def select(costs: Costs, rules: Rules) -> Selection:
     """Choose; deterministic for the same answers of the planner."""
     worth = Worth(costs, rules)
     pool = _pool(costs, rules)
-    search = Search(worth, pool, _moves(costs, pool))
+    search = Search(worth, _moves(costs, pool))
     best = _worthwhile(_simplified(search.best(), worth, pool), worth, search.reasons)
     reasons = ((one, search.reasons.get(one, "a smaller one saves nearly as much")) for one in pool if one not in best)
     return Selection(best, tuple(reasons), {one: worth.loss(one, best) for one in best})

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from dbvitals_processors.hints.candidates import existing_like_keys
-from dbvitals_processors.hints.costs import NONE, Configuration, Costs, Studied
-from dbvitals_processors.hints.model import Candidate
+from dbvitals_processors.hints.costs import NONE, Costs, Studied
+from dbvitals_processors.hints.model import Candidate, Configuration
 
 HALF = 0.5
 NOTABLE = 0.02

@@ -11,19 +11,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlglot import exp
-from sqlglot.errors import SqlglotError
-from sqlglot.optimizer.scope import traverse_scope
-
-from dbvitals_processors.hints import parsing
 from dbvitals_processors.hints.binds import Bound, split
-from dbvitals_processors.hints.model import Catalogue, Column, Unplannable, WorkloadQuery
-from dbvitals_processors.hints.predicates import bind_number
-from dbvitals_processors.hints.terms import Resolver
+from dbvitals_processors.hints.explain.drawing import DRAWS, of_column, uses
+from dbvitals_processors.hints.model import Catalogue, Column, WorkloadQuery
 
 MOST_SAMPLES = 3
-DRAWS = (0.5, 0.85, 0.2)
-"""Where in a column's distribution the values of the sets are."""
 _LIMIT = 20
 
 
@@ -74,58 +66,17 @@ def literal(value: Any, *, backslash: bool = False) -> str:
 
 
 def _drawn(bound: Bound, query: WorkloadQuery, catalogue: Catalogue) -> list[tuple[Any, ...]]:
-    compared = _compared(query, catalogue)
+    compared = uses(query, catalogue)
     return [
         tuple(_value(*compared.get(number, ("", None)), draw) for number in range(len(bound.keys))) for draw in DRAWS
     ]
 
 
-def _compared(query: WorkloadQuery, catalogue: Catalogue) -> dict[int, tuple[str, Column | None]]:
-    """For each bind how it is used, and the column that it is compared with."""
-    try:
-        tree = parsing.as_query(parsing.parse(query.sql, catalogue.system))
-        scopes = list(traverse_scope(tree)) if tree is not None else []
-    except (Unplannable, SqlglotError, RecursionError):
-        return {}
-    resolver = Resolver(catalogue, parsing.DIALECTS[catalogue.system], {}, {})
-    found: dict[int, tuple[str, Column | None]] = {}
-    for scope in scopes:
-        for bind in scope.expression.find_all(exp.Placeholder):
-            node = bind.parent
-            while node is not None and not isinstance(node, exp.Predicate | exp.Limit | exp.Offset | exp.Select):
-                node = node.parent
-            if node is None or found.get(bind_number(bind), ("", None))[1] is not None:
-                continue
-            column = None
-            for one in node.find_all(exp.Column) if isinstance(node, exp.Predicate) else ():
-                place = resolver.resolve(one, scope)
-                table = resolver.tables(scope)[place[0]] if place is not None else None
-                if place is not None and table is not None:
-                    column = table.columns[place[1]]
-                    break
-            found[bind_number(bind)] = (node.key, column)
-    return found
-
-
 def _value(use: str, column: Column | None, draw: float) -> Any:
-    """By frequency for equality; near the end for a range, since services ask for what is new."""
     if use in ("limit", "offset"):
         return _LIMIT if use == "limit" else 0
-    if column is None:
-        return 1
-    if use in ("gt", "gte", "lt", "lte", "between") and column.bounds:
-        at = {"gt": 0.97, "gte": 0.97, "lt": 0.03, "lte": 0.03}.get(use, draw)
-        return _typed(column, column.bounds[int(at * (len(column.bounds) - 1))])
-    below = 0.0
-    found: str | None = None
-    for value, share in column.common:
-        below += share
-        if below >= draw:
-            found = value
-            break
-    if found is None and column.bounds:
-        found = column.bounds[int(draw * (len(column.bounds) - 1))]
-    if found is None:
+    found = of_column(column, use, draw) if column is not None else None
+    if column is None or found is None:
         return 1
     return found[:3] + "%" if use in ("like", "ilike") else _typed(column, found)
 

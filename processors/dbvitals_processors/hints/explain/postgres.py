@@ -21,6 +21,7 @@ from dbvitals_processors.hints.model import (
     AdvisorError,
     Candidate,
     Catalogue,
+    Configuration,
     Estimate,
     Table,
     Unplannable,
@@ -33,8 +34,6 @@ LOCK_TIMEOUT = 500
 MOST_HYPOTHETICAL = 400
 """Hypothetical indexes made before all are dropped: each takes an object id."""
 MOST_SAMPLES = 3
-
-Configuration = frozenset[Candidate]
 
 _SPECIAL = re.compile(r" (?:@>|&&|@@|\?[|&]?|~~?\*?) |\b(?:lower|upper)\(")
 _OID = re.compile(r"^<(\d+)>")
@@ -111,7 +110,6 @@ class _Prepared:
     """How one query is put to the planner: one EXPLAIN for each set of values."""
 
     explains: tuple[str, ...]
-    values_from: str
     weights: tuple[float, ...] = ()
 
 
@@ -178,7 +176,7 @@ class PostgresPlanner:
     def size(self, candidate: Candidate) -> int:
         """Bytes that the index would take, by statistics."""
         table = self._catalogue.tables[candidate.table]
-        return size.index_bytes(candidate, table, self._share(candidate))
+        return size.index_bytes(candidate, table, self.selectivity(candidate))
 
     def estimate(self, query: WorkloadQuery, indexes: frozenset[Candidate] = frozenset()) -> Estimate:
         """Mean cost of the query over its parameter sets; remembered."""
@@ -194,7 +192,14 @@ class PostgresPlanner:
 
     def selectivity(self, candidate: Candidate) -> float:
         """Share of a table's rows that a partial index holds, as the planner estimates it."""
-        return self._share(candidate)
+        if not candidate.where:
+            return 1.0
+        try:
+            found = self._rows(f"{_full(candidate)} WHERE {candidate.where}")
+        except Unplannable as reason:
+            self._failed[candidate] = str(reason)
+            return 1.0
+        return min(1.0, found / max(1.0, self._catalogue.tables[candidate.table].rows))
 
     def _ask(self, query: WorkloadQuery, indexes: Configuration) -> Estimate:
         """By HypoPG, and with what it cannot tell: inverted indexes, and expressions, which lack statistics.
@@ -293,14 +298,14 @@ class PostgresPlanner:
         self._prepared[query] = replace(prepared, weights=(1 / len(costs),) * len(costs))
         if all(max(one) <= 1.2 * min(one) + 1 for one in (first, costs)):
             weight = sum(first) / len(first) / first[0] if first[0] else 1.0
-            self._prepared[query] = _Prepared(prepared.explains[:1], prepared.values_from, (weight,))
+            self._prepared[query] = _Prepared(prepared.explains[:1], (weight,))
 
     # --- queries ------------------------------------------------------------------------------------------------
 
     def _prepare(self, query: WorkloadQuery) -> _Prepared:
         bound = split(query.sql.strip().rstrip(";"))
         if not bound.keys:
-            return _Prepared((f"EXPLAIN (FORMAT JSON) {bound.text('${}')}",), "text")
+            return _Prepared((f"EXPLAIN (FORMAT JSON) {bound.text('${}')}",))
         name = f"dbvitals_{len(self._prepared)}"
         sets = list(dict.fromkeys(_texts(bound, query)))
         try:
@@ -312,17 +317,14 @@ class PostgresPlanner:
         if types is None:  # PostgreSQL cannot tell a bind's type: then by literals, which it can
             sets = sets or [tuple(pg_values.guesses(bound, query, self._catalogue, ()))]
             filled = [bound.filled(tuple(map(pg_values.literal, one))) for one in sets[:MOST_SAMPLES]]
-            return _Prepared(tuple(f"EXPLAIN (FORMAT JSON) {one}" for one in filled), "samples")
-        origin = "samples"
+            return _Prepared(tuple(f"EXPLAIN (FORMAT JSON) {one}" for one in filled))
         if not sets:
-            origin = "statistics"
             sets = pg_values.from_statistics(bound, query, self._catalogue, types)
         chosen = (
             sets if len(sets) <= MOST_SAMPLES else [sets[i * len(sets) // MOST_SAMPLES] for i in range(MOST_SAMPLES)]
         )
         return _Prepared(
-            tuple(f"EXPLAIN (FORMAT JSON) EXECUTE {name}({', '.join(map(pg_values.literal, one))})" for one in chosen),
-            origin,
+            tuple(f"EXPLAIN (FORMAT JSON) EXECUTE {name}({', '.join(map(pg_values.literal, one))})" for one in chosen)
         )
 
     def _types(self, name: str, bound: Bound) -> tuple[str, ...] | None:
@@ -363,16 +365,6 @@ class PostgresPlanner:
             return
         self._made += 1
         self._oids[candidate] = int(made)
-
-    def _share(self, candidate: Candidate) -> float:
-        if not candidate.where:
-            return 1.0
-        try:
-            found = self._rows(f"{_full(candidate)} WHERE {candidate.where}")
-        except Unplannable as reason:
-            self._failed[candidate] = str(reason)
-            return 1.0
-        return min(1.0, found / max(1.0, self._catalogue.tables[candidate.table].rows))
 
 
 def _full(candidate: Candidate) -> str:
