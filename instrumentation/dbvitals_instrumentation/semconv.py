@@ -53,6 +53,7 @@ PARAMETERS_HASH: Final = "dbvitals.query.parameters_hash"
 RELATIONSHIP: Final = "dbvitals.orm.relationship"
 POOL_WAIT: Final = "dbvitals.pool.wait"
 POOL_NEW_CONNECTION: Final = "dbvitals.pool.new_connection"
+POOL_RESIZE_DIRECTION: Final = "dbvitals.pool.resize.direction"
 CACHE_NAME: Final = "dbvitals.cache.name"
 CACHE_HIT: Final = "dbvitals.cache.hit"
 CACHE_TIER: Final = "dbvitals.cache.tier"
@@ -68,6 +69,8 @@ INDEX_HINT_COLUMNS: Final = "dbvitals.index_hint.columns"
 INDEX_HINT_DDL: Final = "dbvitals.index_hint.ddl"
 INDEX_HINT_VERIFICATION: Final = "dbvitals.index_hint.verification"
 INDEX_HINT_STATE: Final = "dbvitals.index_hint.state"
+CIRCUIT_NAME: Final = "dbvitals.circuit.name"
+EXEMPLAR: Final = "dbvitals.exemplar"
 REASON: Final = "dbvitals.reason"
 SITE: Final = "dbvitals.site"
 
@@ -83,6 +86,19 @@ SLOW_QUEUE_FULL: Final = "slow_queue_full"
 
 OTHER: Final = "other"
 """The fingerprint that all queries share which have no series of their own."""
+
+UP: Final = "up"
+DOWN: Final = "down"
+CIRCUIT_CLOSED: Final = 0
+CIRCUIT_HALF_OPEN: Final = 1
+CIRCUIT_OPEN: Final = 2
+
+# --- Attributes of resources ---------------------------------------------------------------------------------------
+SERVICE_NAME: Final = "service.name"
+SERVICE_NAMESPACE: Final = "service.namespace"
+SERVICE_INSTANCE_ID: Final = "service.instance.id"
+SERVICE_VERSION: Final = "service.version"
+DEPLOYMENT_ENVIRONMENT_NAME: Final = "deployment.environment.name"
 
 # --- Span names --------------------------------------------------------------------------------------------------
 CHECKOUT_SPAN: Final = "pool checkout"
@@ -109,6 +125,10 @@ CACHE_REQUESTS: Final = "dbvitals.cache.requests"
 CACHE_OPERATION_DURATION: Final = "dbvitals.cache.operation.duration"
 INDEX_HINT_SAVING: Final = "dbvitals.index_hint.saving"
 INDEX_HINT_FIRST_SEEN: Final = "dbvitals.index_hint.first_seen"
+POOL_RESIZES: Final = "dbvitals.pool.resizes"
+CACHE_INVALIDATIONS: Final = "dbvitals.cache.invalidations"
+CACHE_EVICTIONS: Final = "dbvitals.cache.evictions"
+CIRCUIT_STATE: Final = "dbvitals.circuit.state"
 FAULTS: Final = "dbvitals.faults"
 DROPPED: Final = "dbvitals.dropped"
 
@@ -123,7 +143,9 @@ INVALIDATIONS: Final = "{invalidation}"
 FAULT_UNIT: Final = "{fault}"
 OCCURRENCES: Final = "{occurrence}"
 ITEMS: Final = "{item}"
-ONE: Final = "1"
+RESIZES: Final = "{resize}"
+EVICTIONS: Final = "{eviction}"
+STATE: Final = "{state}"
 
 DURATION_BUCKETS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
 ROW_BUCKETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)

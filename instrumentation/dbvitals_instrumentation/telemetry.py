@@ -88,7 +88,7 @@ class Instruments:
         ):
             meter.create_observable_up_down_counter(name, [self._asker(name)], unit, text)
         meter.create_observable_gauge(
-            semconv.QUERY_INFO, [self._asker(semconv.QUERY_INFO)], semconv.ONE, "The query behind a fingerprint."
+            semconv.QUERY_INFO, [self._asker(semconv.QUERY_INFO)], semconv.QUERIES, "The query behind a fingerprint."
         )
         for name, unit, text in (
             (semconv.INDEX_HINT_SAVING, semconv.SECONDS_PER_HOUR, "Database time that an index would save in an hour."),

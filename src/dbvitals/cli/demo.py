@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 import dbvitals
 from dbvitals import report
 from dbvitals.recorder import Recorder
+from dbvitals_instrumentation import semconv
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -101,7 +102,7 @@ def _watch(engine: Engine, redis: Any, folder: Path, scale: float) -> tuple[repo
     size = Size.scaled(scale)
     planned = requests(size, scale)
     # Of our own, and without a look at the environment: the demo shows the same everywhere.
-    tracer_provider = TracerProvider(sampler=ALWAYS_ON, resource=Resource({"service.name": "dbvitals-demo"}))
+    tracer_provider = TracerProvider(sampler=ALWAYS_ON, resource=Resource({semconv.SERVICE_NAME: "dbvitals-demo"}))
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     screen = Console(stderr=True)
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:

@@ -1,0 +1,1 @@
+"""The pipeline behind the service: Collector, Prometheus, Alertmanager and what shows them."""
