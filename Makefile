@@ -40,7 +40,7 @@ compat: $(VENV)/.dev  ## the instrumentation's tests against the lowest bounds a
 	@$(BIN)/python scripts/services.py run -- $(BIN)/python scripts/compat.py $(ARGS)
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
-	--no-emit-find-links --custom-compile-command "make lock"
+	--no-emit-find-links --no-strip-extras --custom-compile-command "make lock"
 lock: $(VENV)/.dev  ## renew the locked requirements (ARGS=--upgrade for newer versions)
 	@$(LOCK) --group dev --extra demo --output-file requirements-dev.txt $(ARGS) pyproject.toml
 	@$(LOCK) --extra demo --constraint requirements-dev.txt --output-file requirements-demo.txt $(ARGS) pyproject.toml
