@@ -80,6 +80,9 @@ class Needs(NamedTuple):
 POSTGRESQL = Needs("PostgreSQL", ("postgres", "initdb", "createdb"), ("postgresql",), "postgresql")
 MARIADB = Needs("MariaDB", ("mariadbd", "mariadb-install-db"), ("mariadb-server",), "mariadb")
 REDIS = Needs("Redis", ("redis-server", "redis-cli"), ("redis-server",), "redis")
+PROMETHEUS = Needs("Prometheus", ("prometheus", "promtool"), ("prometheus",), "prometheus")
+# The server is not asked for by its name, which Debian changes; it comes with this program.
+ALERTMANAGER = Needs("Alertmanager", ("amtool",), ("prometheus-alertmanager",), "alertmanager")
 
 
 def _version(folder: str) -> tuple[int, ...]:
@@ -114,9 +117,28 @@ def extension(postgres: str, name: str) -> bool:
 def require(kinds: Sequence[str], *, install: bool = True) -> None:
     """Makes sure that every server's programs are here, or raises `Unavailable`."""
     wanted = list(dict.fromkeys(KINDS[kind].needs for kind in kinds))
+    _have(wanted, install)
+    if POSTGRESQL in wanted:
+        _require_extras(_may(install))
+
+
+def tool(program: str, *, install: bool = True) -> str:
+    """The path of a program that is no server of ours: `prometheus`, `promtool`, `amtool`; or raises `Unavailable`."""
+    needs = next(needs for needs in (PROMETHEUS, ALERTMANAGER) if program in needs.programs)
+    _have([needs], install)
+    found = find(needs)
+    assert found is not None
+    return found[program]
+
+
+def _may(install: bool) -> bool:
+    debian = Path("/etc/debian_version").exists() and shutil.which("apt-get") is not None
+    return install and os.geteuid() == 0 and debian
+
+
+def _have(wanted: Sequence[Needs], install: bool) -> None:
     missing = [needs for needs in wanted if find(needs) is None]
-    may = install and os.geteuid() == 0 and Path("/etc/debian_version").exists() and shutil.which("apt-get") is not None
-    if missing and may:
+    if missing and _may(install):
         apt_install([package for needs in missing for package in needs.apt])
         missing = [needs for needs in wanted if find(needs) is None]
     if missing:
@@ -126,8 +148,6 @@ def require(kinds: Sequence[str], *, install: bool = True) -> None:
         raise Unavailable(
             f"{names} missing: apt-get install {packages} (Debian, Ubuntu), brew install {formulae} (macOS)"
         )
-    if POSTGRESQL in wanted:
-        _require_extras(may)
 
 
 def _require_extras(may_install: bool) -> None:

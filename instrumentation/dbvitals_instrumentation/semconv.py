@@ -71,6 +71,7 @@ INDEX_HINT_VERIFICATION: Final = "dbvitals.index_hint.verification"
 INDEX_HINT_STATE: Final = "dbvitals.index_hint.state"
 CIRCUIT_NAME: Final = "dbvitals.circuit.name"
 EXEMPLAR: Final = "dbvitals.exemplar"
+PROBE_ID: Final = "dbvitals.probe.id"
 REASON: Final = "dbvitals.reason"
 SITE: Final = "dbvitals.site"
 
@@ -104,6 +105,7 @@ DEPLOYMENT_ENVIRONMENT_NAME: Final = "deployment.environment.name"
 CHECKOUT_SPAN: Final = "pool checkout"
 HOLD_SPAN: Final = "pool hold"
 CACHE_GET_SPAN: Final = "cache get"
+PROBE_SPAN: Final = "dbvitals probe"
 
 # --- Metrics -----------------------------------------------------------------------------------------------------
 OPERATION_DURATION: Final = "db.client.operation.duration"
@@ -131,6 +133,7 @@ CACHE_EVICTIONS: Final = "dbvitals.cache.evictions"
 CIRCUIT_STATE: Final = "dbvitals.circuit.state"
 FAULTS: Final = "dbvitals.faults"
 DROPPED: Final = "dbvitals.dropped"
+PROBE: Final = "dbvitals.probe"
 
 SECONDS: Final = "s"
 SECONDS_PER_HOUR: Final = "s/h"
@@ -146,6 +149,7 @@ ITEMS: Final = "{item}"
 RESIZES: Final = "{resize}"
 EVICTIONS: Final = "{eviction}"
 STATE: Final = "{state}"
+PROBES: Final = "{probe}"
 
 DURATION_BUCKETS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
 ROW_BUCKETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
