@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint services bench bench-advice lock compat clean
+.PHONY: help demo test check lint services collector bench bench-advice lock compat clean
 .DELETE_ON_ERROR:
 
 help:  ## what there is to make
@@ -16,6 +16,7 @@ demo: $(VENV)/.demo  ## see dbvitals at work, without a database of your own
 	@$(BIN)/dbvitals demo $(ARGS)
 
 test: $(VENV)/.dev  ## all tests, against real servers that are started for them (ARGS='-k pool' for some)
+	@$(BIN)/python scripts/collector.py build >/dev/null || echo "make: without it, tests of the pipeline will fail" >&2
 	@$(BIN)/coverage erase
 	@$(BIN)/python scripts/services.py run -- $(BIN)/python -m pytest --cov $(ARGS)
 
@@ -29,6 +30,9 @@ lint: $(VENV)/.dev  ## ruff, mypy, import-linter
 
 services: | $(BIN)/python  ## start the servers and leave them running; prints their addresses, for the shell's eval
 	@$(BIN)/python scripts/services.py up
+
+collector: $(VENV)/.dev  ## build the pipeline's OpenTelemetry Collector, once; takes minutes
+	@$(BIN)/python scripts/collector.py build
 
 bench: $(VENV)/.dev  ## what dbvitals costs a query
 	@$(BIN)/python bench/overhead.py $(ARGS)

@@ -104,7 +104,7 @@ receivers:
       grpc: {endpoint: "127.0.0.1:${env:DBVITALS_COLLECTOR_GRPC_PORT}"}
       http: {endpoint: "127.0.0.1:${env:DBVITALS_COLLECTOR_HTTP_PORT}"}
 exporters:
-  file: {path: "${env:SINK_FILE}", append: true, flush_interval: 50ms}
+  file: {path: "${env:SINK_FILE}", rotation: {max_megabytes: 1000}} # so it is written before it is acknowledged
 service:
   extensions: [health_check]
   telemetry: {metrics: {level: none}}

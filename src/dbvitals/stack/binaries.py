@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+
+from dbvitals_instrumentation.config import ConfigError
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,27 @@ def find(program: Program, manifest: Path | None = None, environ: Mapping[str, s
         if path is not None:
             return Path(path)
     return None
+
+
+def all_of(
+    programs: Iterable[Program], manifest: Path | None = None, environ: Mapping[str, str] = os.environ
+) -> dict[Program, Path]:
+    """Where these programs are.
+
+    Raises:
+        ConfigError: some are missing; the message says how they are had.
+    """
+    found = {program: find(program, manifest, environ) for program in programs}
+    missing = [
+        f"{program.title} is not at {path}, where {program.variable} has it"
+        if path
+        else f"{program.title} is missing: {program.install}"
+        for program, path in found.items()
+        if path is None or not os.access(path, os.X_OK)
+    ]
+    if missing:
+        raise ConfigError("; ".join(missing))
+    return {program: path for program, path in found.items() if path is not None}
 
 
 def built_collector(manifest: Path, environ: Mapping[str, str] = os.environ) -> Path:

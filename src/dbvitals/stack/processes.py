@@ -12,6 +12,8 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dbvitals.stack.watchdog import Watchdog
+
 START = 30.0
 """Seconds until a program must answer."""
 
@@ -56,6 +58,7 @@ class Process:
         log: Path,
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self.title = title
         self.log = log
@@ -63,6 +66,7 @@ class Process:
         self._ready = ready
         self._environment = {**os.environ, **(environment or {})}
         self._folder = folder
+        self._watchdog = watchdog
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Process:
@@ -94,6 +98,9 @@ class Process:
         Raises:
             NotStarted: it ended, or did not answer within :data:`START` seconds.
         """
+        if self.running:
+            return
+        self._end(signal.SIGKILL)  # has ended by itself: is forgotten
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - programs of the pipeline, found by name
                 self._command,
@@ -104,6 +111,8 @@ class Process:
                 cwd=self._folder,
                 start_new_session=True,  # Ctrl-C is ours to hand on
             )
+        if self._watchdog is not None:
+            self._watchdog.watch(self._process.pid)
         deadline = time.monotonic() + START
         try:
             while not answers(self._ready):
@@ -135,6 +144,8 @@ class Process:
             except subprocess.TimeoutExpired:
                 process.kill()
         process.wait()
+        if self._watchdog is not None:
+            self._watchdog.forget(process.pid)
 
     def last_line(self) -> str:
         """Of what it has said."""
