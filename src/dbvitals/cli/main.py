@@ -93,6 +93,11 @@ def _parser() -> argparse.ArgumentParser:
         help="with [advise] dismiss = [{ id, reason }] (default: dbvitals.toml here or above, in the repository)",
     )
     advise.set_defaults(action=_advise)
+
+    from dbvitals.cli import doctor, stack
+
+    stack.add_parser(commands)
+    doctor.add_parser(commands)
     return parser
 
 

@@ -1,0 +1,1 @@
+"""One probe span and one probe metric, followed through the pipeline."""
