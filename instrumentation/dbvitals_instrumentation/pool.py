@@ -30,8 +30,9 @@ from sqlalchemy.pool import NullPool
 from dbvitals_instrumentation import errors, fork, guard, housekeeping, semconv
 from dbvitals_instrumentation.config import Config
 from dbvitals_instrumentation.endpoint import endpoint_of
-from dbvitals_instrumentation.histogram import Series
+from dbvitals_instrumentation.histogram import BufferedHistograms, Series
 from dbvitals_instrumentation.scope import Scope
+from dbvitals_instrumentation.spans import SpanWriter
 from dbvitals_instrumentation.telemetry import SUPPRESS, Telemetry
 
 LONG_HOLD = 100_000_000
@@ -73,7 +74,7 @@ class Pool:
         self.pending: list[None] = []  # append and pop are atomic; its length is the number of requests
         self.checked_out: dict[int, Hold] = {}  # by the id of a connection record
         self.open: set[int] = set()  # ids of connection records that hold a connection
-        self.fresh: set[int] = set()  # ids of connection records that were connected in this checkout
+        self.fresh: dict[int, int] = {}  # nanoseconds of connecting (-1: unknown) by the id of a record, till it is out
         self._pool = weakref.ref(pool)
 
     def replace(self, pool: Any) -> None:
@@ -216,28 +217,48 @@ class PoolWatch:
         if used > pool.peak:
             with self._lock:  # else a thread that was first and is slower would write the smaller number
                 pool.peak = max(pool.peak, used)
-        new = record in pool.fresh
-        if new:
-            pool.fresh.discard(record)
+        connecting = pool.fresh.pop(record, None)
         pool.open.add(record)
-        span_context = self._write_span(pool, above, start, took, new, None)
+        end, seconds = start + took, took * 1e-9
+        late: dict[str, Any] = {semconv.POOL_WAIT: seconds, semconv.POOL_NEW_CONNECTION: connecting is not None}
         instruments = self._telemetry.instruments()
+        waits: list[tuple[BufferedHistograms, Series, float]] = []
         if instruments is not None:
-            instruments.wait_time.record(pool.wait, (took * 1e-9,), span_context, start + took)
+            waits.append((instruments.wait_time, pool.wait, seconds))
+            if connecting is not None and connecting >= 0:
+                waits.append((instruments.create_time, pool.create, connecting * 1e-9))
+        chosen: list[BufferedHistograms] = []
+
+        def choose() -> None:
+            chosen.extend(times for times, series, value in waits if times.choose(late, series, value, end))
+
+        span_context = self._write_span(self._writer(), pool, above, start, end, late, None, choose)
+        for times, series, value in waits:
+            times.record(series, (value,), span_context, end, times in chosen)
 
     def _failed(self, pool: Pool, above: Context, start: int, took: int, error: BaseException) -> None:
-        self._write_span(pool, above, start, took, False, error)
+        late = {semconv.POOL_WAIT: took * 1e-9, semconv.POOL_NEW_CONNECTION: False}
+        self._write_span(self._writer(), pool, above, start, start + took, late, error)
         instruments = self._telemetry.instruments()
         if instruments is not None and isinstance(error, exc.TimeoutError):
             instruments.timeouts.add(1, pool.span_attributes)
 
+    def _writer(self) -> SpanWriter | None:
+        return self._telemetry.spans() if self._spans else None
+
     def _write_span(
-        self, pool: Pool, above: Context, start: int, took: int, new: bool, error: BaseException | None
+        self,
+        writer: SpanWriter | None,
+        pool: Pool,
+        above: Context,
+        start: int,
+        end: int,
+        late: dict[str, Any],
+        error: BaseException | None,
+        choose: Callable[[], object] | None = None,
     ) -> SpanContext | None:
-        writer = self._telemetry.spans() if self._spans else None
         if writer is None:
             return None
-        late: dict[str, Any] = {semconv.POOL_WAIT: took * 1e-9, semconv.POOL_NEW_CONNECTION: new}
         description = None
         if error is not None:
             root = errors.root_of(error)
@@ -248,26 +269,37 @@ class PoolWatch:
             pool.span_attributes,
             late,
             start,
-            start + took,
+            end,
             above,
             description,
+            choose,
         )
 
-    def _write_hold(self, pool: Pool, hold: Hold, took: int) -> SpanContext | None:
-        """A span of a long hold, where there is a trace in which somebody may ask what it was held for."""
-        writer = self._telemetry.spans() if self._spans else None
-        if writer is None or not trace.get_current_span(hold.above).get_span_context().is_valid:
-            return None
-        return writer.write(
-            semconv.HOLD_SPAN,
-            SpanKind.INTERNAL,
-            pool.span_attributes,
-            {},
-            hold.since,
-            hold.since + took,
-            hold.above,
-            None,
-        )
+    def _checked_in(self, pool: Pool, hold: Hold, took: int) -> None:
+        """Measure a hold; a long one gets a span, where there is a trace in which somebody may ask what it was for."""
+        end, seconds = hold.since + took, took * 1e-9
+        writer = self._writer() if took >= LONG_HOLD else None
+        if not trace.get_current_span(hold.above).get_span_context().is_valid:
+            writer = None
+        instruments = self._telemetry.instruments()
+        span_context = choose = None
+        late: dict[str, Any] = {}
+        if instruments is not None:
+            choose = functools.partial(instruments.use_time.choose, late, pool.use, seconds, end)
+        if writer is not None:
+            kind, since = SpanKind.INTERNAL, hold.since
+            span_context = writer.write(
+                semconv.HOLD_SPAN, kind, pool.span_attributes, late, since, end, hold.above, None, choose
+            )
+        if instruments is not None:
+            instruments.use_time.record(pool.use, (seconds,), span_context, end, semconv.EXEMPLAR in late)
+
+    def _connected(self, pool: Pool, record: int) -> None:
+        """Measure the connecting of a record, where there was no checkout whose span would be its exemplar."""
+        took = pool.fresh.pop(record, -1)
+        instruments = self._telemetry.instruments()
+        if took >= 0 and instruments is not None:
+            instruments.create_time.record(pool.create, (took * 1e-9,), None, time_ns())
 
     # --- pools --------------------------------------------------------------------------------------------------
 
@@ -316,26 +348,21 @@ class PoolWatch:
             pool = self._pool_of(record)
             if pool is None:
                 return
+            self._connected(pool, id(record))  # before, if it was never handed out
             pool.open.add(id(record))
-            pool.fresh.add(id(record))
-            instruments = self._telemetry.instruments()
-            if started is not None and instruments is not None:
-                took = perf_counter_ns() - started
-                instruments.create_time.record(pool.create, (took * 1e-9,), None, time_ns())
+            pool.fresh[id(record)] = -1 if started is None else perf_counter_ns() - started
         except Exception as fault:
             guard.fault("pool.connect", fault)
 
     def _on_checkin(self, _connection: Any, record: Any) -> None:
         try:
             pool = self._pool_of(record)
-            hold = pool.checked_out.pop(id(record), None) if pool is not None else None
-            if pool is None or hold is None:
+            if pool is None:
                 return
-            took = perf_counter_ns() - hold.ticks
-            span_context = self._write_hold(pool, hold, took) if took >= LONG_HOLD else None
-            instruments = self._telemetry.instruments()
-            if instruments is not None:
-                instruments.use_time.record(pool.use, (took * 1e-9,), span_context, time_ns())
+            hold = pool.checked_out.pop(id(record), None)
+            if hold is not None:
+                self._checked_in(pool, hold, perf_counter_ns() - hold.ticks)
+            self._connected(pool, id(record))
         except Exception as fault:
             guard.fault("pool.checkin", fault)
 
@@ -344,7 +371,7 @@ class PoolWatch:
             pool = self._pool_of(record)
             if pool is not None:
                 pool.open.discard(id(record))
-                pool.fresh.discard(id(record))
+                self._connected(pool, id(record))
         except Exception as fault:
             guard.fault("pool.close", fault)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from threading import get_ident
 from time import perf_counter_ns, time_ns
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ from dbvitals_instrumentation.config import Config
 from dbvitals_instrumentation.database import Database, Query, See
 from dbvitals_instrumentation.endpoint import endpoint_of
 from dbvitals_instrumentation.fetching import count_rows, orphans
+from dbvitals_instrumentation.histogram import BufferedHistograms, Series
 from dbvitals_instrumentation.orm import relationship_of
 from dbvitals_instrumentation.parameters import ParametersHash, plain_of
 from dbvitals_instrumentation.scope import Scope
@@ -72,6 +74,10 @@ class Execution:
     def fetched(self, rows: int, fetching: int, error: BaseException | None) -> None:
         """Record it, now that its rows have been fetched, which took ``fetching`` nanoseconds more."""
         self.watch.record(self, self.took + fetching, rows, error)
+
+    def open_span(self) -> Span:
+        """The span that was there while it ran, where none is written afterwards: its own, else its caller's."""
+        return self.official or self.span or trace.get_current_span(self.context)
 
     # What a judge may ask of it, before its span is written:
 
@@ -241,6 +247,10 @@ class QueryWatch:
                 raise
         if execution.official is not None:  # it ends before the rows are fetched
             try:
+                instruments, query = self._telemetry.instruments(), execution.query
+                if instruments is not None:
+                    series = query.series_of(None, query.cost.admitted)
+                    self._flag(execution, instruments.operation, series, execution.took)
                 official.enrich(execution.official, {**execution.query.attributes, **execution.late})
             except Exception as error:
                 guard.fault("queries.record", error)
@@ -371,8 +381,23 @@ class QueryWatch:
                     if semconv.SLOW in flags:
                         self.name_caller(late)
             end = execution.start + took
+            seconds = took * 1e-9
             writer, instruments = self._telemetry.sinks()
-            if writer is not None and self._spans and execution.official is None and execution.span is None:
+            if not self._spans or execution.official is not None or execution.span is not None:
+                writer = None
+            series = query.series
+            choose: Callable[[], object] | None = None
+            if instruments is not None:
+                cost = query.cost
+                cost.total += took
+                admitted = cost.admitted or (cost.total > cost.next_look and self._budget.promote(cost))
+                if kind is not None or not admitted:
+                    series = query.series_of(kind, admitted)
+                if writer is None:
+                    self._flag(execution, instruments.operation, series, took)
+                elif instruments.operation.may_choose(series, seconds, end):
+                    choose = partial(instruments.operation.choose, late, series, seconds, end)
+            if writer is not None:
                 span_context = writer.write(
                     query.name,
                     SpanKind.CLIENT,
@@ -382,17 +407,20 @@ class QueryWatch:
                     end,
                     execution.context,
                     description,
+                    choose,
                 )
             else:
                 span_context = self._finish_span(execution, end, description)
             if instruments is not None:
-                cost = query.cost
-                cost.total += took
-                admitted = cost.admitted or (cost.total > cost.next_look and self._budget.promote(cost))
-                series = query.series if kind is None and admitted else query.series_of(kind, admitted)
-                instruments.operation.record(series, (took * 1e-9, rows if rows >= 0 else None), span_context, end)
+                measured = (seconds, rows if rows >= 0 else None)
+                instruments.operation.record(series, measured, span_context, end, semconv.EXEMPLAR in late)
         except Exception as fault:
             guard.fault("queries.record", fault)
+
+    def _flag(self, execution: Execution, durations: BufferedHistograms, series: Series, took: int) -> None:
+        """Have a span that is there say that it is an exemplar, if it is to be one and can."""
+        if semconv.EXEMPLAR not in execution.late and spans.takes_flag(execution.open_span()):
+            durations.choose(execution.late, series, took * 1e-9, execution.start + took)
 
     def name_caller(self, late: dict[str, Any]) -> None:
         """Put the caller on the span of a query that is slow or in a loop, if this is still its caller's stack."""
@@ -409,17 +437,16 @@ class QueryWatch:
 
     def _finish_span(self, execution: Execution, end: int, description: str | None) -> SpanContext:
         """Tell a span that was there while the query ran how it ended."""
-        query = execution.query
-        span = execution.official
-        if span is not None:
-            official.enrich(span, {**query.attributes, **execution.late})
+        span = execution.open_span()
+        if span is execution.official:
+            official.enrich(span, {**execution.query.attributes, **execution.late})
             if description is not None:
                 official.fail(span, description)
-            return span.get_span_context()
-        span = execution.span
-        if span is not None:
+        elif span is execution.span:
             return spans.finish(span, execution.late, end, description)
-        return trace.get_current_span(execution.context).get_span_context()
+        elif semconv.EXEMPLAR in execution.late:
+            span.set_attribute(semconv.EXEMPLAR, True)
+        return span.get_span_context()
 
     def _adopt(self, context: Any) -> Database | None:
         """Get to know the database of an execution, if it is to be watched."""

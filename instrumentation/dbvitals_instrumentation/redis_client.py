@@ -93,6 +93,10 @@ class Execution:
             if command.procedure and len(args) > 1:
                 self.late[semconv.DB_STORED_PROCEDURE_NAME] = _text(args[1])
 
+    def open_span(self) -> Span:
+        """The span that is there while it runs, where none is written afterwards: its own, else its caller's."""
+        return self.official or self.span or trace.get_current_span(self.above)
+
 
 class RedisWatch:
     """The replaced methods, and what they remember of each server."""
@@ -242,11 +246,18 @@ class RedisWatch:
             code = redis_errors.status_code(failure)
             if code is not None:
                 late[semconv.DB_RESPONSE_STATUS_CODE] = code
-        end = execution.start + took
-        span_context = self._write_span(execution, end, description)
+        end, seconds = execution.start + took, took * 1e-9
         instruments = self._telemetry.instruments()
+        writer = self._telemetry.spans() if self._config.redis_spans else None
+        if execution.official is not None or execution.span is not None:
+            writer = None
+        choose: Callable[[], object] | None = None
+        if instruments is not None and instruments.cache_duration.may_choose(execution.series, seconds, end):
+            choose = functools.partial(instruments.cache_duration.choose, late, execution.series, seconds, end)
+        span_context = self._write_span(execution, writer, end, description, choose)
         if instruments is not None:
-            instruments.cache_duration.record(execution.series, (took * 1e-9,), span_context, end)
+            chosen = semconv.EXEMPLAR in late
+            instruments.cache_duration.record(execution.series, (seconds,), span_context, end, chosen)
             self._follow_provider()
 
     def _count(self, execution: Execution, answers: Sequence[Any]) -> None:
@@ -276,27 +287,36 @@ class RedisWatch:
         if failed:
             count(server.cache_name, "error", semconv.REDIS, failed)
 
-    def _write_span(self, execution: Execution, end: int, description: str | None) -> SpanContext:
-        span = execution.official
-        if span is not None:
+    def _write_span(
+        self,
+        execution: Execution,
+        writer: spans.SpanWriter | None,
+        end: int,
+        description: str | None,
+        choose: Callable[[], object] | None,
+    ) -> SpanContext:
+        if writer is not None:
+            return writer.write(
+                execution.name,
+                SpanKind.CLIENT,
+                execution.attributes,
+                execution.late,
+                execution.start,
+                end,
+                execution.above,
+                description,
+                choose,
+            )
+        span = execution.open_span()
+        if choose is not None and spans.takes_flag(span):
+            choose()
+        if span is execution.official:
             official.enrich(span, {**execution.attributes, **execution.late})
-            return span.get_span_context()
-        span = execution.span
-        if span is not None:
+        elif span is execution.span:
             return spans.finish(span, execution.late, end, description)
-        writer = self._telemetry.spans() if self._config.redis_spans else None
-        if writer is None:
-            return trace.get_current_span(execution.above).get_span_context()
-        return writer.write(
-            execution.name,
-            SpanKind.CLIENT,
-            execution.attributes,
-            execution.late,
-            execution.start,
-            end,
-            execution.above,
-            description,
-        )
+        elif semconv.EXEMPLAR in execution.late:
+            span.set_attribute(semconv.EXEMPLAR, True)
+        return span.get_span_context()
 
     def _follow_provider(self) -> None:
         if self._on and self._config.redis_metrics and self._telemetry.instruments() is not None:

@@ -9,7 +9,7 @@ scope, and each span processor's ``on_end``. Where somebody could tell the diffe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from opentelemetry import trace
@@ -49,6 +49,7 @@ class SpanWriter(Protocol):
         end: int,
         parent: Context,
         error: str | None,
+        sampled: Callable[[], object] | None = None,
     ) -> SpanContext:
         """Write one span and return its context, which is that of an unsampled span where the sampler said so.
 
@@ -57,6 +58,7 @@ class SpanWriter(Protocol):
             late: known when it ended; added to ``attributes``.
             start, end: Unix time in nanoseconds.
             error: description of the error status, ``None`` for no error.
+            sampled: called where the sampler took the span, before it is written; may add to ``late``.
         """
 
 
@@ -76,9 +78,12 @@ class ApiSpanWriter:
         end: int,
         parent: Context,
         error: str | None,
+        sampled: Callable[[], object] | None = None,
     ) -> SpanContext:
         span = self.tracer.start_span(name, parent, kind, attributes, start_time=start)
         if span.is_recording():
+            if sampled is not None and takes_flag(span):
+                sampled()
             if late:
                 span.set_attributes(late)
             if error is not None:
@@ -127,6 +132,7 @@ class SdkSpanWriter(ApiSpanWriter):
         end: int,
         parent: Context,
         error: str | None,
+        sampled: Callable[[], object] | None = None,
     ) -> SpanContext:
         tracer: Any = self.tracer
         processor = tracer.span_processor
@@ -134,7 +140,7 @@ class SdkSpanWriter(ApiSpanWriter):
             self._processors = processor._span_processors
             self._plain = not all(map(_looks_at_the_end_only, processor._span_processors))
         if self._plain:
-            return super().write(name, kind, attributes, late, start, end, parent, error)
+            return super().write(name, kind, attributes, late, start, end, parent, error, sampled)
         above: Any = parent.get(_SPAN_KEY)
         parent_context: SpanContext | None = None if above is None else above.get_span_context()
         if self._configurable and not tracer._tracer_config.is_enabled:
@@ -154,6 +160,8 @@ class SdkSpanWriter(ApiSpanWriter):
                 SpanContext, (trace_id, ids.generate_span_id(), False, _FLAGS[flags & _RANDOM | 1], state, True)
             )
             ended = None
+            if sampled is not None:
+                sampled()
             own: Any = {**attributes, **late}
         else:
             result = tracer.sampler.should_sample(parent, trace_id, name, kind, attributes, ())
@@ -163,6 +171,8 @@ class SdkSpanWriter(ApiSpanWriter):
             ended = self._metrics.start_span(parent_context, decision) if self._metrics is not None else None
             if not decision.is_recording():
                 return context
+            if sampled is not None and decision.is_sampled():
+                sampled()
             own = {**result.attributes, **late}
         if self._limits[1] is not None or (self._limits[0] is not None and len(own) > self._limits[0]):
             own = self._bounded(self._limits[0], own, immutable=True, max_value_len=self._limits[1])
@@ -215,6 +225,11 @@ def finish(span: Span, late: Attributes, end: int, error: str | None) -> SpanCon
         span.set_status(Status(StatusCode.ERROR, error))
     span.end(end)
     return span.get_span_context()
+
+
+def takes_flag(span: Span) -> bool:
+    """Whether a span is still open and will be exported, so that it may say that it is an exemplar."""
+    return span.is_recording() and span.get_span_context().trace_flags.sampled
 
 
 def current(span_context: SpanContext) -> Context:

@@ -132,11 +132,19 @@ class Instruments:
 
 
 class Telemetry:
-    """Where observations go: the given providers, or the global ones as they are at that moment."""
+    """Where observations go: the given providers, or the global ones as they are at that moment.
+
+    Args:
+        met: is told of each provider that is used, before it is; must not raise.
+    """
 
     def __init__(
-        self, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
+        self,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        met: Callable[[TracerProvider | MeterProvider], None] | None = None,
     ) -> None:
+        self._met = met
         self._own_tracer_provider = tracer_provider
         self._own_meter_provider = meter_provider
         self._tracer_provider: TracerProvider | None = None
@@ -152,6 +160,8 @@ class Telemetry:
         """The writer for spans, ``None`` while nobody would see them."""
         provider = self._own_tracer_provider or trace.get_tracer_provider()
         if provider is not self._tracer_provider:
+            if self._met is not None:
+                self._met(provider)
             self._spans = span_writer(provider)
             self._tracer_provider = provider
             self.idle = self._spans is None and self._instruments is None
@@ -161,6 +171,8 @@ class Telemetry:
         """The instruments, ``None`` while there is no meter provider."""
         provider = self._own_meter_provider or metrics.get_meter_provider()
         if provider is not self._meter_provider:
+            if self._met is not None:
+                self._met(provider)
             self._connect_sources(_instruments_of(provider))
             self._meter_provider = provider
             self.idle = self._spans is None and self._instruments is None

@@ -17,7 +17,7 @@ from typing import Any
 from opentelemetry import metrics, trace
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined, unused-ignore]
 
-from dbvitals import farewell, watch
+from dbvitals import farewell, identity, watch
 from dbvitals_instrumentation import guard
 from dbvitals_instrumentation.config import Config, ConfigError
 
@@ -36,6 +36,7 @@ def pre_instrument() -> None:
     try:
         if type(trace.get_tracer_provider()) is trace.ProxyTracerProvider:
             _configure_sdk()
+        identity.adopt(trace.get_tracer_provider(), metrics.get_meter_provider())
         farewell.before_end(_flush)
         atexit.register(farewell.forget, _flush)  # from there on the SDK shuts down by itself
         folder = os.environ.get(REPORT_FOLDER)

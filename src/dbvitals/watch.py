@@ -14,6 +14,9 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry import metrics, trace
+
+from dbvitals import identity
 from dbvitals.verdicts import Verdicts
 from dbvitals_instrumentation import guard
 from dbvitals_instrumentation.cache import CacheCounter, Result
@@ -105,7 +108,8 @@ def instrument(
     samples = _samples(config) if _watch is None else None
     with _lock:
         if _watch is None:
-            _watch = Watch(Telemetry(tracer_provider, meter_provider), config, verdicts, samples)
+            telemetry = Telemetry(tracer_provider, meter_provider, met=identity.adopt)
+            _watch = Watch(telemetry, config, verdicts, samples)
             verdicts = None
         everything = engine is None and redis is None
         if everything or dialect is not None:
@@ -116,6 +120,8 @@ def instrument(
             plug.forget_unwatched()
     if verdicts is not None:  # another thread was first
         verdicts.close()
+    # Those that are there, also if nothing is observed before this process forks.
+    identity.adopt(tracer_provider or trace.get_tracer_provider(), meter_provider or metrics.get_meter_provider())
     for library in _PLUGS:
         _when_imported(library)
 

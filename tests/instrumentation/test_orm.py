@@ -263,7 +263,10 @@ def test_a_long_hold_of_a_connection_is_a_span_where_there_is_a_trace(
     assert hold.parent is not None
     assert hold.parent.span_id == root.get_span_context().span_id
     assert hold.start_time == checkout.end_time
-    assert dict(hold.attributes or {}) == {semconv.POOL_NAME: (checkout.attributes or {})[semconv.POOL_NAME]}
+    assert dict(hold.attributes or {}) == {
+        semconv.POOL_NAME: (checkout.attributes or {})[semconv.POOL_NAME],
+        semconv.EXEMPLAR: True,  # the first of its bucket
+    }
     monkeypatch.setattr(pool, "LONG_HOLD", 10**15)
     with seen.tracer_provider.get_tracer("t").start_as_current_span("GET /"), engine.connect():
         pass

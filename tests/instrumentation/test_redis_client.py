@@ -111,6 +111,7 @@ def test_a_command_is_a_client_span_by_the_conventions_of_redis(client: redis.Re
         semconv.DB_OPERATION_NAME: "SET",
         semconv.DB_QUERY_TEXT: "SET ? ?",
         semconv.SERVER_ADDRESS: "cache",
+        semconv.EXEMPLAR: True,  # the first of its series
     }
 
 
