@@ -5,11 +5,12 @@ from __future__ import annotations
 import email
 import email.policy
 import socketserver
-import threading
 from email.message import EmailMessage
 
+from listening import Listening
 
-class Mailbox:
+
+class Mailbox(Listening):
     """Listens on a free loopback port while the `with` block lasts; ``mails`` are the messages, in their order."""
 
     def __init__(self) -> None:
@@ -33,19 +34,6 @@ class Mailbox:
                     if verb == b"QUIT":
                         return
 
-        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Mailbox:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        super().__init__(server)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from listening import Listening
 
-class Webhook:
+
+class Webhook(Listening):
     """Listens on a free loopback port while the `with` block lasts; ``posts`` are the bodies, in their order."""
 
     def __init__(self) -> None:
@@ -24,21 +25,11 @@ class Webhook:
             def log_message(self, *_arguments: Any) -> None:
                 """Nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        super().__init__(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/"
-
-    def __enter__(self) -> Webhook:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        return f"http://{self.address}/"
 
     def alerts(self, name: str, status: str | None = None) -> list[dict[str, Any]]:
         """Each alert of that name in each notification, in their order."""
