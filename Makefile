@@ -16,7 +16,6 @@ demo: $(VENV)/.demo  ## see dbvitals at work, without a database of your own
 	@$(BIN)/dbvitals demo $(ARGS)
 
 test: $(VENV)/.dev  ## all tests, against real servers that are started for them (ARGS='-k pool' for some)
-	@$(BIN)/python scripts/collector.py build >/dev/null || echo "make: without it, tests of the pipeline will fail" >&2
 	@$(BIN)/coverage erase
 	@$(BIN)/python scripts/services.py run -- $(BIN)/python -m pytest --cov $(ARGS)
 
