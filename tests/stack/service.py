@@ -10,6 +10,7 @@ of the contract.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import signal
 import sys
 import tempfile
@@ -101,8 +102,8 @@ def main(database: str, cache: str) -> None:
             rest = threading.Thread(target=Rest(str(engine.url)).run, args=(ended,))
             rest.start()
             print("serving", flush=True)
-            while True:
-                serve(engine, client, trace.get_tracer("shop"), requests(size, SCALE), lambda: None)
+            for day in itertools.count():
+                serve(engine, client, trace.get_tracer("shop"), requests(size, SCALE, day), lambda: None)
                 time.sleep(0.2)
         except KeyboardInterrupt:
             pass

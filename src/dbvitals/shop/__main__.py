@@ -2,12 +2,13 @@
 
     OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 dbvitals run -- python -m dbvitals.shop --seconds 60
 
-It serves its day again and again, and drops its tables at the end.
+It serves day after day, and drops its tables at the end.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import signal
 import sys
 import tempfile
@@ -55,13 +56,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def serve_for(seconds: float, engine: Engine, redis: Any, scale: float) -> None:
-    """Fill the shop, then serve its day until ``seconds`` have passed; the day that has begun is served to its end."""
+    """Fill the shop, then serve day after day until ``seconds`` have passed; the last one to its end."""
     size = Size.scaled(scale)
     seed(engine, size, lambda _rows: None)
     tracer = trace.get_tracer("shop")
     ends = time.monotonic() + seconds
-    while time.monotonic() < ends:
-        serve(engine, redis, tracer, requests(size, scale), lambda: None)
+    for day in itertools.count():
+        if time.monotonic() >= ends:
+            break
+        serve(engine, redis, tracer, requests(size, scale, day), lambda: None)
 
 
 if __name__ == "__main__":

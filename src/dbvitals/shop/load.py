@@ -52,13 +52,13 @@ class Outcome:
     failed: int
 
 
-def requests(size: Size, scale: float) -> list[Request]:
-    """The same requests each time, in the same order."""
-    chance = random.Random(SEED)
+def requests(size: Size, scale: float, day: int = 0) -> list[Request]:
+    """The requests of a day: the same each time, in the same order. No two days place the same orders."""
+    chance = random.Random(SEED + day)
     number = max(40, round(REQUESTS * scale))
     planned: list[Request] = []
     for index in range(number):
-        planned.append(_request(chance, index, size))
+        planned.append(_request(chance, day * number + index, size))
         if index % max(20, number // 12) == 19:
             planned.append(Request("GET /admin/events", "export_events"))
     outage = [
