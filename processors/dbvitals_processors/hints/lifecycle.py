@@ -19,8 +19,10 @@ from dbvitals_processors.hints.model import (
     Candidate,
     Catalogue,
     Hint,
+    Index,
     Saving,
     Served,
+    Table,
     Verification,
     WorkloadQuery,
 )
@@ -122,7 +124,7 @@ def advance(
     shares = _shares(advice.hints)
     after = [_opened(hint, known.get(hint.id), namespace, shares[hint.id], before, now) for hint in advice.hints]
     open_now = {life.id for life in after}
-    after += [_turned(life, catalogue, now) for life in known.values() if life.id not in open_now]
+    after += [_turned(life, catalogue, advice.hints, now) for life in known.values() if life.id not in open_now]
     fresh = {life.id for life in after if life.state == "applied" and known[life.id].state != "applied"}
     measured = _measured(_divided(after, fresh), before if recent is None else _means(recent))
     return tuple(_bounded([*(life for life in lives if life.namespace != namespace), *measured], now))
@@ -142,15 +144,22 @@ def _means(queries: Iterable[WorkloadQuery]) -> dict[str, float]:
     return {one.id: one.seconds / one.calls for one in queries if one.seconds and one.calls}
 
 
-def _turned(life: Life, catalogue: Catalogue, now: float) -> Life:
-    """One that is not advised now: since its index is there, or for another reason."""
+def _turned(life: Life, catalogue: Catalogue, advised: Iterable[Hint], now: float) -> Life:
+    """One that is not advised now: since its index is there, since another does its work, or for another reason."""
     table = catalogue.tables.get(life.candidate.table)
     state: State = "withdrawn"
     if table is not None and index_of(life.candidate, table) is not None:
         state = "applied"
-    elif life.state == "open" and table is not None and now - life.seen < GRACE:
+    elif life.state == "open" and table is not None and now - life.seen < GRACE and not _covered(life, table, advised):
         state = "open"
     return life if state == life.state else replace(life, state=state, since=now)
+
+
+def _covered(life: Life, table: Table, advised: Iterable[Hint]) -> bool:
+    """Whether an index that is advised would be this one's, too: with more keys, or with other columns included."""
+    here = [hint.candidate for hint in advised if hint.candidate.table == table.name]
+    indexes = tuple(Index(one.name, one.keys, where=one.where, method=one.method) for one in here)
+    return index_of(life.candidate, replace(table, indexes=indexes)) is not None
 
 
 def _opened(

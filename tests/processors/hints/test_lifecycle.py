@@ -101,6 +101,23 @@ class TestAHint:
         assert gone[0].state == "withdrawn"
         assert look(gone, gone[0].since + FORGOTTEN_AFTER + 1) == ()
 
+    @pytest.mark.parametrize(
+        "now_advised, state",
+        [
+            (replace(USER, include=("total",)), "withdrawn"),
+            (replace(USER, keys=(*USER.keys, *STATUS.keys)), "withdrawn"),
+            (replace(USER, keys=(*STATUS.keys, *USER.keys)), "open"),
+            (replace(USER, where="status = 'pending'"), "open"),
+            (replace(USER, table=TableName("public", "customers")), "open"),
+        ],
+        ids=["included columns", "more keys", "other keys first", "a part of the rows", "another table"],
+    )
+    def test_is_withdrawn_at_once_when_an_index_that_does_its_work_is_advised(
+        self, now_advised: Candidate, state: str
+    ) -> None:
+        found = {life.candidate: life.state for life in look(look((), 100.0, hint()), 101.0, hint(now_advised))}
+        assert found == {USER: state, now_advised: "open"}
+
     def test_is_withdrawn_when_its_table_is_gone(self) -> None:
         (life,) = advance(look((), 1.0, hint()), "shop", advice(), catalogue(table=TableName("", "else")), [], 2.0)
         assert life.state == "withdrawn"
