@@ -71,9 +71,7 @@ class Rest:
                 connection.execute(text(f"SELECT 1 AS a{number}, {self.turn} AS b"))
             if self.turn % 5 == 0:
                 connection.invalidate()
-        with contextlib.suppress(DBAPIError), self.engine.connect() as connection:
-            # Fails, and costs enough to keep series of its own.
-            connection.execute(text("SELECT 1 / length(pg_sleep(0.1)::text)"))
+        fail(self.engine)
         for direction in (semconv.UP, semconv.DOWN):
             self.resizes.add(1, {semconv.POOL_NAME: "shop", semconv.POOL_RESIZE_DIRECTION: direction})
         self.invalidations.add(1, {semconv.CACHE_NAME: PRODUCTS, semconv.REASON: "write"})
@@ -83,6 +81,12 @@ class Rest:
         guard.fault("tests", RuntimeError())
         self.dropped.add(1, {semconv.REASON: semconv.SLOW_QUEUE_FULL})
         self.away.get("nobody is there")
+
+
+def fail(engine: Engine) -> None:
+    """Ask for what fails, and takes so long that it keeps series of its own."""
+    with contextlib.suppress(DBAPIError), engine.connect() as connection:
+        connection.execute(text("SELECT 1 / length(pg_sleep(0.1)::text)"))
 
 
 def fill(engine: Engine) -> Size:
@@ -98,6 +102,7 @@ def main(database: str, cache: str) -> None:
         client = connect_redis(cache)
         engine = connect_database(database, Path(folder))
         try:
+            fail(engine)  # before the others, as series of their own are few
             size = fill(engine)
             rest = threading.Thread(target=Rest(str(engine.url)).run, args=(ended,))
             rest.start()

@@ -102,7 +102,7 @@ def _serve(stack: LocalStack, log: Path, database: str, redis: str) -> subproces
 def _index_one_hint(prometheus: Prometheus, database: str) -> None:
     """Create one of the indexes that were advised, so that there is an applied hint beside the open ones."""
     expression = f'{SAVING}{{{STATE}="open"}}'
-    hints = soon(lambda: [found for found in [prometheus.query(expression)] if len(found) > 1], "two hints", 60)[0]
+    hints = soon(lambda: [found for found in [prometheus.query(expression)] if len(found) > 1], "two hints", 120)[0]
     ddl = hints[0]["metric"][label(semconv.INDEX_HINT_DDL)]
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(ddl.replace(" CONCURRENTLY", ""))
