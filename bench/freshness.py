@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=40)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, LocalStack(Path(folder) / "stack", Ports.free()) as stack:
+        stack.wait_until_scraped()  # as `dbvitals stack local` does before it says that it is ready
         took = sorted(measure(stack, options.samples))
     p95 = statistics.quantiles(took, n=20)[-1]
     print(
