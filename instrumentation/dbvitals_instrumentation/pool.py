@@ -222,16 +222,16 @@ class PoolWatch:
         end, seconds = start + took, took * 1e-9
         late: dict[str, Any] = {semconv.POOL_WAIT: seconds, semconv.POOL_NEW_CONNECTION: connecting is not None}
         instruments = self._telemetry.instruments()
-        waits: list[tuple[BufferedHistograms, Series, float]] = []
+        waits: tuple[_Wait, ...] = ()
         if instruments is not None:
-            waits.append((instruments.wait_time, pool.wait, seconds))
+            waits = ((instruments.wait_time, pool.wait, seconds),)
             if connecting is not None and connecting >= 0:
-                waits.append((instruments.create_time, pool.create, connecting * 1e-9))
+                waits = (*waits, (instruments.create_time, pool.create, connecting * 1e-9))
         chosen: list[BufferedHistograms] = []
-
-        def choose() -> None:
-            chosen.extend(times for times, series, value in waits if times.choose(late, series, value, end))
-
+        choose: Callable[[], object] | None = None
+        for times, series, value in waits:
+            if times.may_choose(series, value, end):
+                choose = functools.partial(_choose, chosen, waits, late, end)
         span_context = self._write_span(self._writer(), pool, above, start, end, late, None, choose)
         for times, series, value in waits:
             times.record(series, (value,), span_context, end, times in chosen)
@@ -278,15 +278,14 @@ class PoolWatch:
     def _checked_in(self, pool: Pool, hold: Hold, took: int) -> None:
         """Measure a hold; a long one gets a span, where there is a trace in which somebody may ask what it was for."""
         end, seconds = hold.since + took, took * 1e-9
-        writer = self._writer() if took >= LONG_HOLD else None
-        if not trace.get_current_span(hold.above).get_span_context().is_valid:
-            writer = None
         instruments = self._telemetry.instruments()
-        span_context = choose = None
+        span_context = None
         late: dict[str, Any] = {}
-        if instruments is not None:
-            choose = functools.partial(instruments.use_time.choose, late, pool.use, seconds, end)
-        if writer is not None:
+        writer = self._writer() if took >= LONG_HOLD else None
+        if writer is not None and trace.get_current_span(hold.above).get_span_context().is_valid:
+            choose = None
+            if instruments is not None:
+                choose = functools.partial(instruments.use_time.choose, late, pool.use, seconds, end)
             kind, since = SpanKind.INTERNAL, hold.since
             span_context = writer.write(
                 semconv.HOLD_SPAN, kind, pool.span_attributes, late, since, end, hold.above, None, choose
@@ -426,6 +425,15 @@ class PoolWatch:
             total, number = totals.get(pool.name, 0), number_of(pool)
             totals[pool.name] = None if total is None or number is None else total + number
         return [Observation(total, {semconv.POOL_NAME: name}) for name, total in totals.items() if total is not None]
+
+
+_Wait = tuple[BufferedHistograms, Series, float]
+"""What was measured of a checkout: seconds, with where they go."""
+
+
+def _choose(chosen: list[BufferedHistograms], waits: Iterable[_Wait], late: dict[str, Any], end: int) -> None:
+    """Have those chosen that are to be exemplars."""
+    chosen.extend(times for times, series, value in waits if times.choose(late, series, value, end))
 
 
 def _name(engine: Engine, others: Iterable[Pool], former: Pool | None) -> str:
