@@ -93,16 +93,6 @@ class LocalStack:
         return f"http://{HOST}:{self.ports.exporter}/metrics"
 
     @property
-    def collector_telemetry_url(self) -> str:
-        """Where Prometheus finds what the Collector says of itself."""
-        return f"http://{HOST}:{self.ports.telemetry}/metrics"
-
-    @property
-    def collector_health_url(self) -> str:
-        """Answers while the Collector is well."""
-        return f"http://{HOST}:{self.ports.health}/"
-
-    @property
     def processes(self) -> tuple[Process, ...]:
         """All of them."""
         gateways = () if self.gateway is None else (self.gateway,)
