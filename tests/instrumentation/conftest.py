@@ -16,6 +16,9 @@ import sqlalchemy as sa
 from dbvitals import testing
 from dbvitals_instrumentation import guard
 
+FORKS = "ignore:This process:DeprecationWarning"
+"""Python 3.12 and later warn of a fork beside threads, which is what such scripts are about."""
+
 LEGACY = sa.__version__.startswith("1.4.")
 """SQLAlchemy 1.4 runs in its 2.0 style here, has no dialect for psycopg 3, and keeps no pool for SQLite's files."""
 
@@ -116,7 +119,7 @@ def run_script(tmp_path: Path) -> Callable[..., str]:
         script = tmp_path / "script.py"
         script.write_text(textwrap.dedent(source))
         ran = subprocess.run(
-            [sys.executable, "-W", "error::RuntimeWarning", str(script), *arguments],
+            [sys.executable, "-W", "error::RuntimeWarning", "-W", FORKS, str(script), *arguments],
             capture_output=True,
             text=True,
             timeout=120,

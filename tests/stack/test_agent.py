@@ -198,6 +198,7 @@ def test_a_watched_engine_arrives_with_its_exemplars_and_buckets(agent: Collecto
         finally:
             dbvitals.uninstrument()
             traces.shutdown()
+            engine.dispose()
         shown = of(agent, "watched")
     contract = {translated for *_, translated in METRICS}
     families = {sample.name.removesuffix("_bucket").removesuffix("_sum").removesuffix("_count") for sample in shown}
