@@ -11,7 +11,6 @@ the Collector, the scrape, and half of the time between two questions.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import statistics
@@ -19,10 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.parse
-import urllib.request
 from pathlib import Path
 
+from dbvitals.doctor.web import get_json
 from dbvitals.stack.local import LocalStack
 from dbvitals.stack.ports import Ports
 
@@ -40,9 +38,7 @@ GIVE_UP = 30.0  # seconds
 
 
 def count(prometheus: str) -> int:
-    query = urllib.parse.urlencode({"query": COUNT})
-    with urllib.request.urlopen(f"{prometheus}/api/v1/query?{query}", timeout=5) as answer:
-        found = json.load(answer)["data"]["result"]
+    found = get_json(f"{prometheus}/api/v1/query", timeout=5, query=COUNT)["data"]["result"]
     return int(float(found[0]["value"][1])) if found else 0
 
 

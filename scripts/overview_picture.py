@@ -18,8 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 from PIL import Image
 
+from dbvitals.doctor.web import get_json
 from dbvitals.stack.local import LocalStack
 from dbvitals.stack.names import label, metric
 from dbvitals.stack.ports import Ports
@@ -122,8 +121,8 @@ def answers(prometheus: str, panel: Panel, start: float) -> Answers:
 
 
 def ask(prometheus: str, what: str, **parameters: object) -> Any:
-    with urllib.request.urlopen(f"{prometheus}/api/v1/{what}?{urllib.parse.urlencode(parameters)}") as answer:
-        return json.load(answer)["data"]
+    asked = {name: str(value) for name, value in parameters.items()}
+    return get_json(f"{prometheus}/api/v1/{what}", timeout=60, **asked)["data"]
 
 
 INK, FAINT, RULE = "#1f2328", "#59636e", "#e1e5ea"
